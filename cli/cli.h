@@ -1,0 +1,134 @@
+/*
+ * What the files of the command share: the table of commands, exit statuses,
+ * parsed options, and messages to people or, with --json, to programs. The
+ * command uses the library through <mayfly/mayfly.h> alone.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <mayfly/mayfly.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Exit statuses: X(name, number, what it means). `mayfly --help` prints this
+ * table; the man pages have it too. A signal n ends the command with 128 + n.
+ */
+#define CLI_STATUS_LIST(X)                                                          \
+    X(CLI_OK, 0, "success; run: the program's own status, 0 to 255")                \
+    X(CLI_FAILED, 1, "call: the function reported an error; doctor: no usable backend") \
+    X(CLI_USAGE, 2, "wrong command, option, function or argument")                  \
+    X(CLI_LIMIT, 123, "a limit of the guest other than time: output, host calls")   \
+    X(CLI_DEADLINE, 124, "--timeout or --cpu-time ran out")                         \
+    X(CLI_HOST_ERROR, 125, "the program cannot be run: bad file, no backend, host out of memory") \
+    X(CLI_GUEST_DIED, 134, "the guest faulted, aborted, or ended instead of answering") \
+    X(CLI_SIGNALLED, 128, "plus n: interrupted by signal n")
+
+enum cli_status {
+#define CLI_STATUS_ENUM(name, number, text) name = number,
+    CLI_STATUS_LIST(CLI_STATUS_ENUM)
+#undef CLI_STATUS_ENUM
+};
+
+/* One command of the table in main.c. */
+struct cli_command {
+    const char *name;
+    int (*run)(int argc, char **argv); /* argv[0] is the name; returns the exit status */
+    const char *synopsis;              /* what follows "mayfly NAME" */
+    const char *summary;               /* one line */
+    const char *details;               /* paragraphs for --help; ends in a newline, or "" */
+    unsigned options;                  /* CLI_OPT_* that it takes */
+    bool stop_at_operand;              /* options end at the first operand */
+};
+
+/* The command called `name`, or NULL. */
+const struct cli_command *cli_command_find(const char *name);
+
+int cmd_run(int argc, char **argv);
+int cmd_call(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+
+/*
+ * All options of all commands: X(name, short letter or 0, argument or NULL,
+ * help). The command's own table entry says which of them it takes.
+ */
+#define CLI_OPTION_LIST(X)                                                              \
+    X(BACKEND, "backend", 0, "auto|kvm|soft", "what runs the guest (default auto)")     \
+    X(MEMORY, "memory", 0, "SIZE", "guest memory (default 64M, more when the program needs it)") \
+    X(STACK, "stack", 0, "SIZE", "of it the stack (default 1M)")                        \
+    X(MAILBOX, "mailbox", 0, "SIZE", "largest call or result (default: from the arguments)") \
+    X(TIMEOUT, "timeout", 0, "TIME", "wall time that the guest may take, like 5s (default none)") \
+    X(CPU_TIME, "cpu-time", 0, "TIME", "CPU time that the guest may take, like 2s (default none)") \
+    X(MAX_OUTPUT, "max-output", 0, "SIZE", "what the guest may write and log (default run: none, call: 64M)") \
+    X(ENV, "env", 'e', "K=V", "set an environment variable of the guest; repeatable")   \
+    X(ROUNDS, "rounds", 0, "N", "how often each figure is measured")                    \
+    X(LIST, "list", 0, NULL, "list the figures and measure nothing")                    \
+    X(GUESTS, "guests", 0, "DIR", "where the measured guests are (default: beside mayfly)") \
+    X(TIME, "time", 0, NULL, "print how long each phase took to standard error")        \
+    X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")               \
+    X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")  \
+    X(VERBOSE, "verbose", 'v', NULL, "say on standard error what happens, with times and counters") \
+    X(HELP, "help", 'h', NULL, "print this help")
+
+enum cli_option_index {
+#define CLI_OPTION_INDEX(id, name, letter, argument, help) CLI_INDEX_##id,
+    CLI_OPTION_LIST(CLI_OPTION_INDEX)
+#undef CLI_OPTION_INDEX
+};
+
+enum cli_option_bit {
+#define CLI_OPTION_BIT(id, name, letter, argument, help) CLI_OPT_##id = 1 << CLI_INDEX_##id,
+    CLI_OPTION_LIST(CLI_OPTION_BIT)
+#undef CLI_OPTION_BIT
+};
+
+/* Options as parsed; a zero is the default. */
+struct cli_options {
+    enum mf_backend backend;
+    uint64_t memory_bytes, stack_bytes, mailbox_bytes;
+    uint64_t timeout_ns, cpu_time_ns;
+    uint64_t max_output_bytes; /* UINT64_MAX: no limit */
+    const char **env;          /* NULL-terminated; freed by cli_options_fini */
+    size_t nenv;
+    uint64_t rounds;
+    const char *guests;
+    bool list, time, json, color, verbose;
+    char **operands; /* what follows the options; NULL-terminated */
+    int noperands;
+};
+
+/* cli_options_parse says with this that the command shall go on. */
+#define CLI_GO_ON (-1)
+
+/*
+ * Parses the options that the command argv[0] takes. Returns CLI_GO_ON, or the
+ * exit status when the command ends here (help was printed, or an error).
+ * *options is to be given to cli_options_fini in every case.
+ */
+int cli_options_parse(int argc, char **argv, struct cli_options *options);
+void cli_options_fini(struct cli_options *options);
+
+/* Prints the help of a command to standard output; returns the exit status. */
+int cli_command_help(const struct cli_command *command);
+
+/*
+ * Reports a usage error, "mayfly NAME: message", with where to find help, or as
+ * a JSON error object. Returns CLI_USAGE.
+ */
+int cli_usage_error(const char *command, bool json, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Like it for an error of the library; returns the exit status that belongs to it. */
+int cli_library_error(const char *command, bool json, const struct mf_error *err);
+
+/*
+ * Flushes standard output and returns `status`, or CLI_HOST_ERROR with a message
+ * when something could not be written.
+ */
+int cli_finish(int status);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * SIGINT, SIGTERM and SIGHUP while a guest runs: the guest is stopped, what it
+ * wrote stays written, and the command ends with 128 plus the signal's number.
+ */
+#ifndef CLI_INTERRUPT_H
+#define CLI_INTERRUPT_H
+
+#include <mayfly/mayfly.h>
+
+/*
+ * Installs the handlers. Signals that were ignored stay ignored (nohup); after
+ * the first signal the next one kills at once. Returns 0 or an MF_E_* code.
+ */
+int interrupt_init(struct mf_error *err);
+
+/* The sandbox to stop from now on, or NULL before it is destroyed. */
+void interrupt_watch(struct mf_sandbox *sandbox);
+
+/* The signal that came, or 0. */
+int interrupt_signal(void);
+
+/* A descriptor that is readable once a signal came, for poll. */
+int interrupt_fd(void);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * The command `mayfly`: finds the command that its first argument names in one
+ * table, and runs it. Each command is in cmd_NAME.c.
+ */
+#include "cli.h"
+#include "text.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPTIONS_OF_GUESTS                                                             \
+    (CLI_OPT_BACKEND | CLI_OPT_MEMORY | CLI_OPT_STACK | CLI_OPT_TIMEOUT | CLI_OPT_CPU_TIME | \
+     CLI_OPT_MAX_OUTPUT | CLI_OPT_ENV | CLI_OPT_TIME | CLI_OPT_VERBOSE | CLI_OPT_HELP)
+
+static const struct cli_command commands[] = {
+    {
+        .name = "run",
+        .run = cmd_run,
+        .synopsis = "[OPTION...] PROGRAM [ARG...]",
+        .summary = "Run a static x86-64 Linux program in a micro-VM.",
+        .details = "Standard input, output and error and the exit status are the program's. It\n"
+                   "sees no files, no network and no environment but what --env gives.\n",
+        .options = OPTIONS_OF_GUESTS,
+        .stop_at_operand = true,
+    },
+    {
+        .name = "call",
+        .run = cmd_call,
+        .synopsis = "[OPTION...] IMAGE FUNCTION [ARG...]",
+        .summary = "Call a function that an image exports, in a micro-VM.",
+        .details =
+            "Arguments are read as the signature says (see 'mayfly inspect IMAGE'):\n"
+            "  bool            true, false, 1, 0\n"
+            "  i32 u32 i64 u64 decimal, 0x hexadecimal, 0 or 0o octal, 0b binary\n"
+            "  f32 f64         decimal or 0x hexadecimal, nan, inf\n"
+            "  string          UTF-8 text\n"
+            "  bytes           text, or hex:00ff...\n"
+            "A string or bytes may be @FILE (the bytes of a file) or @- (standard input);\n"
+            "@@ at the beginning stands for one @.\n",
+        .options = OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX | CLI_OPT_JSON,
+        .stop_at_operand = true,
+    },
+    {
+        .name = "inspect",
+        .run = cmd_inspect,
+        .synopsis = "[OPTION...] IMAGE",
+        .summary = "Show what an image holds, without running it.",
+        .details = "Segments, exported functions with their signatures, host functions that it\n"
+                   "needs, memory, ABI version.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "doctor",
+        .run = cmd_doctor,
+        .synopsis = "[OPTION...]",
+        .summary = "Show what this host offers, and what to do about each problem.",
+        .details = "The exit status is 0 when at least one backend works, else 1.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_COLOR | CLI_OPT_HELP,
+    },
+    {
+        .name = "bench",
+        .run = cmd_bench,
+        .synopsis = "[OPTION...] [NAME...]",
+        .summary = "Measure this host: each figure beside its floor.",
+        .details = "A floor is a raw program that makes only the unavoidable system calls, measured\n"
+                   "in the same run. NAMEs choose figures; --list names them.\n",
+        .options = CLI_OPT_BACKEND | CLI_OPT_ROUNDS | CLI_OPT_LIST | CLI_OPT_GUESTS | CLI_OPT_JSON |
+                   CLI_OPT_HELP,
+    },
+};
+
+#define NCOMMANDS (sizeof commands / sizeof commands[0])
+
+const struct cli_command *cli_command_find(const char *name)
+{
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+static void print_usage(FILE *file)
+{
+    fputs("usage: mayfly COMMAND [ARGUMENT...]\n\n", file);
+    for (size_t i = 0; i < NCOMMANDS; i++)
+        fprintf(file, "  mayfly %-8s %-36s %s\n", commands[i].name, commands[i].synopsis,
+                commands[i].summary);
+    fputs("  mayfly help     [COMMAND]\n\n"
+          "Options:\n"
+          "  -h, --help     print this help\n"
+          "      --version  print the versions of command, library and ABI\n",
+          file);
+}
+
+static int print_help(void)
+{
+    printf("mayfly runs functions and programs inside micro-VMs that hold no operating system.\n\n");
+    print_usage(stdout);
+    printf("\nExit statuses:\n");
+#define STATUS_LINE(name, number, text) printf("  %3d  %s\n", number, text);
+    CLI_STATUS_LIST(STATUS_LINE)
+#undef STATUS_LINE
+    printf("\nEnvironment:\n"
+           "  MAYFLY_MODULE_PATH  directory of the backends that are loaded on demand\n"
+           "  NO_COLOR            when set and not empty: no colours\n");
+    return cli_finish(CLI_OK);
+}
+
+static int print_version(void)
+{
+    uint32_t abi = mf_abi_version();
+
+    printf("mayfly %s (library %s, ABI %u.%u)\n", MF_VERSION_STRING, mf_version(),
+           (unsigned)(abi >> 16), (unsigned)(abi & 0xffff));
+    return cli_finish(CLI_OK);
+}
+
+static int unknown_command(const char *name)
+{
+    if (name[0] == '-')
+        return cli_usage_error(NULL, false, "unknown option %s", name);
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (text_is_near(name, commands[i].name))
+            return cli_usage_error(NULL, false, "unknown command '%s'; did you mean '%s'?", name,
+                                   commands[i].name);
+    }
+    return cli_usage_error(NULL, false, "unknown command '%s'", name);
+}
+
+static int help(int argc, char **argv)
+{
+    if (argc < 2)
+        return print_help();
+    if (argc > 2)
+        return cli_usage_error(NULL, false, "help takes one command at most");
+    const struct cli_command *command = cli_command_find(argv[1]);
+    return command != NULL ? cli_command_help(command) : unknown_command(argv[1]);
+}
+
+/*
+ * Opens descriptors 0 to 2 where the caller left them closed: otherwise the first
+ * file or VM that is opened would become the guest's standard input or output.
+ * The wrong direction makes reads and writes fail as on a closed descriptor.
+ */
+static bool keep_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    if (!keep_standard_descriptors())
+        return CLI_HOST_ERROR;
+    if (argc < 2) {
+        print_usage(stderr);
+        return CLI_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return print_help();
+    if (strcmp(name, "--version") == 0)
+        return print_version();
+    if (strcmp(name, "help") == 0)
+        return help(argc - 1, argv + 1);
+    const struct cli_command *command = cli_command_find(name);
+    return command != NULL ? command->run(argc - 1, argv + 1) : unknown_command(name);
+}

@@ -1,0 +1,16 @@
+/* Mayfly, the host library: all of its headers. */
+#ifndef MAYFLY_H
+#define MAYFLY_H
+
+#include <mayfly/backend.h>
+#include <mayfly/error.h>
+#include <mayfly/export.h>
+#include <mayfly/fault.h>
+#include <mayfly/host.h>
+#include <mayfly/image.h>
+#include <mayfly/sandbox.h>
+#include <mayfly/signature.h>
+#include <mayfly/value.h>
+#include <mayfly/version.h>
+
+#endif

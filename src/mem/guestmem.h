@@ -1,0 +1,33 @@
+/*
+ * Checked access of the host to the guest's virtual memory, through the page
+ * tables and with the guest's own rights (CPL 3). A guest cannot change the
+ * tables, but it can change the bytes: what is copied out is copied once, and
+ * the caller uses that copy only.
+ */
+#ifndef MEM_GUESTMEM_H
+#define MEM_GUESTMEM_H
+
+#include "mem/mem.h"
+
+/* Copies `len` bytes at `gva` to `dst`. False when any byte is not readable for the guest. */
+bool guestmem_read(const struct mem *mem, void *dst, mf_gva gva, uint64_t len);
+
+/*
+ * Copies `len` bytes from `src` to `gva`. False when any byte is not writable for
+ * the guest; what came before it has then been written.
+ */
+bool guestmem_write(struct mem *mem, mf_gva gva, const void *src, uint64_t len);
+
+/*
+ * How many bytes from `gva` on, at most `len`, the guest itself could read
+ * (`write` false) or write; stops at the first page where it could not.
+ */
+uint64_t guestmem_reach(const struct mem *mem, mf_gva gva, uint64_t len, bool write);
+
+/*
+ * Copies a NUL-terminated string of at most `size` - 1 bytes. Returns its length,
+ * or -1 when it is unreadable, or -2 when it has no end within `size`.
+ */
+int64_t guestmem_read_string(const struct mem *mem, char *dst, size_t size, mf_gva gva);
+
+#endif

@@ -1,0 +1,171 @@
+/*
+ * The inside of a sandbox, and which file does what:
+ *   sandbox.c   create, destroy, accessors, counters
+ *   load.c      image, stack, boot page and mailbox into guest memory
+ *   run.c       THE run loop: enter, look at the exit, answer, enter again
+ *   call.c      calls into the guest: frames out, frames in
+ *   hostcall.c  calls out of the guest: host functions
+ *   syscall.c   the Linux system calls; addrspace.c those of them that map memory
+ *   fault.c     exceptions to struct mf_fault
+ *   limits.c    deadlines, CPU time, interrupts: the watchdog
+ */
+#ifndef SANDBOX_SANDBOX_H
+#define SANDBOX_SANDBOX_H
+
+#include "abi/boot.h"
+#include "abi/mailbox.h"
+#include "sandbox/addrspace.h"
+#include "sandbox/host.h"
+#include "sandbox/image.h"
+#include "sandbox/limits.h"
+#include "sandbox/syscall.h"
+#include "vm/vm.h"
+
+#include <mayfly/sandbox.h>
+
+enum sandbox_state {
+    SANDBOX_NEW,     /* no guest instruction has run */
+    SANDBOX_READY,   /* the guest waits in `out READY` */
+    SANDBOX_RUNNING, /* inside start, run or a call */
+    SANDBOX_ENDED,   /* exited or poisoned */
+};
+
+/* One of the two rings or the exchange area, as the host sees it. */
+struct mailbox_area {
+    uint8_t *base; /* shared with the guest: hostile */
+    uint32_t size; /* power of two */
+    mf_gpa gpa;
+    uint64_t offset; /* from MF_ABI_GVA_MAILBOX */
+};
+
+/*
+ * Private bytes for copies of frames and for scratch, as a stack: whoever takes
+ * bytes puts `used` back when done. Never grows.
+ */
+struct arena {
+    uint8_t *base;
+    size_t size, used;
+};
+
+/* A host function that runs now; nested ones are linked outwards. */
+struct host_call {
+    struct host_call *outer;
+    uint32_t exchange_offset; /* of the guest's frame, where its answer goes */
+};
+
+struct mf_sandbox {
+    struct mf_image *image;
+    struct mf_host *host;                 /* may be NULL */
+    const struct host_function **imports; /* image->nimports bindings */
+    struct mf_sandbox_options options;    /* defaults filled in; args and env NULL */
+    char **args, **env;                   /* copies, NULL-terminated */
+
+    struct mem mem;
+    struct vm *vm;
+    struct addrspace as;
+    char backend_reason[256];
+
+    enum sandbox_state state;
+    int poisoned; /* MF_OK or the code */
+    char poison_text[200];
+    uint64_t entry, entry_stack; /* where the guest begins */
+    mf_gva stack_low, stack_high;
+
+    struct mf_abi_boot *boot;       /* host's view of the boot page */
+    struct mf_abi_control *control; /* shared: hostile; NULL without a mailbox */
+    struct mailbox_area call_ring, result_ring, exchange;
+    uint64_t next_id;
+
+    struct arena arena;
+    struct host_call *innermost;
+    uint32_t depth; /* calls in progress, the outermost is 1 */
+    uint64_t host_calls_left;
+
+    struct syscall_state sys;
+    struct limits limits;
+    struct mf_stats stats;
+    struct mf_fault fault;
+};
+
+/* ---- sandbox.c ---- */
+
+/* `len` bytes from the top of the arena, 16-aligned, or NULL. */
+void *arena_alloc(struct arena *arena, uint64_t len);
+
+/*
+ * Counts output; false when `len` bytes would pass the limit. *allowed is how
+ * many of them still fit; those are counted.
+ */
+bool sandbox_count_output(struct mf_sandbox *sandbox, size_t len, size_t *allowed);
+
+/* Poisons the sandbox with the code and message of *err (not NULL). Returns the code. */
+int sandbox_poison(struct mf_sandbox *sandbox, const struct mf_error *err);
+
+/* MF_E_POISONED or MF_E_STATE with the reason when the guest cannot go on; else 0. */
+int sandbox_check_alive(const struct mf_sandbox *sandbox, struct mf_error *err);
+
+/* ---- load.c ---- */
+
+/* Puts the program, its stack and the pages of the contract into guest memory. */
+int load_program(struct mf_sandbox *sandbox, struct mf_error *err);
+
+/* ---- run.c ---- */
+
+/* What the run loop came back with. */
+enum run_end {
+    RUN_READY,   /* the guest waits for calls */
+    RUN_ANSWER,  /* a nested call is answered: frame at `exchange_offset` */
+    RUN_EXITED,  /* exit: `status` */
+};
+
+struct run_result {
+    enum run_end end;
+    int status;
+    uint32_t exchange_offset;
+};
+
+/*
+ * Runs the guest until it is ready, answers the nested call, or exits. Errors
+ * poison the sandbox: all but the caller's own mistakes end it.
+ */
+int run_guest(struct mf_sandbox *sandbox, struct run_result *result, struct mf_error *err);
+
+/* Sets the guest's first instruction and stack, and its mode (enum mf_abi_mode). */
+void run_prepare(struct mf_sandbox *sandbox, uint32_t mode);
+
+/* True when the sandbox was told to stop: for long waits in system calls. */
+bool limits_stop_requested(const struct mf_sandbox *sandbox);
+
+/* ---- call.c ---- */
+
+/*
+ * Copies the frame at `offset` of `area`, at most `limit` bytes, to the arena,
+ * with its header checked: size and count. The copy's header is the checked one.
+ * MF_E_PROTOCOL when it is malformed.
+ */
+int frame_copy(struct mf_sandbox *sandbox, const struct mailbox_area *area, uint64_t offset,
+               uint64_t limit, struct mf_abi_frame **copy, struct mf_error *err);
+
+/*
+ * Decodes an answer (RESULT or ERROR) with the id `id` to a call of `signature`.
+ * MF_E_GUEST_ERROR or MF_E_TOO_LARGE for ERROR frames; MF_E_PROTOCOL.
+ */
+int frame_answer(struct mf_sandbox *sandbox, const struct mf_abi_frame *frame, uint64_t id,
+                 const struct mf_signature *signature, struct mf_value *result,
+                 struct mf_error *err);
+
+/* ---- hostcall.c ---- */
+
+/*
+ * Answers the HOST_CALL frame (a private copy) that stands at `offset` of the
+ * exchange area. Errors end the guest (protocol, limits).
+ */
+int hostcall_answer(struct mf_sandbox *sandbox, const struct mf_abi_frame *frame, uint32_t offset,
+                    struct mf_error *err);
+
+/* ---- fault.c ---- */
+
+/* Fills sandbox->fault from an exception or a dead CPU; *err says it in a line. */
+int fault_report(struct mf_sandbox *sandbox, const struct vm_exit *exit, struct mf_error *err);
+
+#endif

@@ -1,0 +1,225 @@
+/*
+ * The state of a new vCPU. It starts at CPL 3 in long mode, with nothing of a
+ * boot in between; the registers are set once, and on the call path never again
+ * (general registers travel through kvm_run).
+ *
+ * Sources: KVM API document 4.12 ff. (KVM_GET_SREGS, KVM_SET_CPUID2, KVM_SET_XCRS);
+ * AMD64 APM vol. 2, 3.1 and 11.5 (XCR0).
+ */
+#include "vm/kvm/kvm.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "vm/x86.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define CPUID_ENTRIES 256
+#define CPUID_HYPERVISOR_FIRST 0x40000000u
+#define CPUID_HYPERVISOR_LAST 0x400fffffu
+/* Leaf 7: protection keys, which would need CR4.PKE. */
+#define CPUID_7_ECX_PKU (3u << 3)
+/* Leaf 7: AVX-512 in all its parts, whose registers XCR0 leaves out. */
+#define CPUID_7_EBX_AVX512 0xdc230000u
+#define CPUID_7_ECX_AVX512 0x00005842u
+#define CPUID_7_EDX_AVX512 0x0080010cu
+#define CPUID_7_EDX_AMX 0x03400000u
+
+#define XCR0_X87_SSE 3u
+#define XCR0_AVX 4u
+
+static int host_error(struct mf_error *err, const char *what)
+{
+    return error_set_errno(err, errno == ENOMEM ? MF_E_NO_MEMORY : MF_E_SYSTEM, errno,
+                           "KVM refused %s", what);
+}
+
+/*
+ * What the guest may see of the CPU: what KVM offers, less what our state does not
+ * enable. Notes which extended state there is (leaf 13 has the bits of XCR0): not
+ * every KVM lists XSAVE in leaf 1, though it has it.
+ */
+static void filter_cpuid(struct kvm_vm *kvm, struct kvm_cpuid2 *cpuid)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < cpuid->nent; i++) {
+        struct kvm_cpuid_entry2 entry = cpuid->entries[i];
+        if (entry.function >= CPUID_HYPERVISOR_FIRST && entry.function <= CPUID_HYPERVISOR_LAST)
+            continue;
+        if (entry.function == 7 && entry.index == 0) {
+            entry.ebx &= ~CPUID_7_EBX_AVX512;
+            entry.ecx &= ~(CPUID_7_ECX_AVX512 | CPUID_7_ECX_PKU);
+            entry.edx &= ~(CPUID_7_EDX_AVX512 | CPUID_7_EDX_AMX);
+        }
+        if (entry.function == 13 && entry.index == 0)
+            kvm->has_avx = (entry.eax & (XCR0_X87_SSE | XCR0_AVX)) == (XCR0_X87_SSE | XCR0_AVX);
+        cpuid->entries[kept++] = entry;
+    }
+    cpuid->nent = kept;
+}
+
+static int set_cpuid(struct kvm_vm *kvm, struct mf_error *err)
+{
+    struct kvm_cpuid2 *cpuid =
+        calloc(1, sizeof *cpuid + CPUID_ENTRIES * sizeof cpuid->entries[0]);
+    if (!cpuid)
+        return error_set(err, MF_E_NO_MEMORY, "cannot allocate the CPUID table");
+    cpuid->nent = CPUID_ENTRIES;
+    int rc = 0;
+    if (ioctl(kvm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) != 0) {
+        rc = host_error(err, "to list the CPU's features");
+    } else {
+        filter_cpuid(kvm, cpuid);
+        if (ioctl(kvm->vcpu_fd, KVM_SET_CPUID2, cpuid) != 0)
+            rc = host_error(err, "to set the CPU's features");
+    }
+    free(cpuid);
+    return rc;
+}
+
+static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl)
+{
+    return (struct kvm_segment){
+        .limit = 0xffffffff,
+        .selector = selector,
+        .type = type,
+        .present = 1,
+        .dpl = dpl,
+        .s = 1,
+        .g = 1,
+    };
+}
+
+static int set_sregs(struct kvm_vm *kvm, struct mf_error *err)
+{
+    struct kvm_sregs sregs;
+    if (ioctl(kvm->vcpu_fd, KVM_GET_SREGS, &sregs) != 0)
+        return host_error(err, "to read the system registers");
+    sregs.cs = segment(X86_SEL_USER_CODE, 11, 3);
+    sregs.cs.l = 1;
+    sregs.ss = segment(X86_SEL_USER_DATA, 3, 3);
+    sregs.ss.db = 1;
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
+    sregs.tr = (struct kvm_segment){
+        .base = X86_TSS_GVA,
+        .limit = X86_TSS_LIMIT,
+        .selector = X86_SEL_TSS,
+        .type = 11,
+        .present = 1,
+    };
+    sregs.ldt = (struct kvm_segment){.type = 2, .unusable = 1};
+    sregs.gdt = (struct kvm_dtable){.base = X86_GDT_GVA, .limit = X86_GDT_LIMIT};
+    sregs.idt = (struct kvm_dtable){.base = X86_IDT_GVA, .limit = X86_IDT_LIMIT};
+    sregs.cr0 = X86_CR0;
+    sregs.cr2 = 0;
+    sregs.cr3 = LAYOUT_GPA(PML4);
+    sregs.cr4 = X86_CR4_BASE | (kvm->has_avx ? X86_CR4_OSXSAVE : 0);
+    sregs.cr8 = 0;
+    sregs.efer = X86_EFER;
+    if (ioctl(kvm->vcpu_fd, KVM_SET_SREGS, &sregs) != 0)
+        return host_error(err, "the system registers");
+    return 0;
+}
+
+static int set_msrs(struct kvm_vm *kvm, const struct kvm_msr_entry *entries, size_t n,
+                    struct mf_error *err)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entries[4];
+    } msrs = {.head = {.nmsrs = (uint32_t)n}};
+    memcpy(msrs.entries, entries, n * sizeof *entries);
+    int set = ioctl(kvm->vcpu_fd, KVM_SET_MSRS, &msrs);
+    if (set < 0)
+        return host_error(err, "the model-specific registers");
+    if ((size_t)set != n)
+        return error_set(err, MF_E_BACKEND, "KVM does not know model-specific register %#x",
+                         entries[set].index);
+    return 0;
+}
+
+static int set_xcr0(struct kvm_vm *kvm, struct mf_error *err)
+{
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1};
+    xcrs.xcrs[0].value = XCR0_X87_SSE | XCR0_AVX;
+    if (ioctl(kvm->vcpu_fd, KVM_SET_XCRS, &xcrs) != 0)
+        return host_error(err, "the extended control register");
+    return 0;
+}
+
+int kvm_set_segment_base(struct vm *vm, unsigned index, uint64_t base, struct mf_error *err)
+{
+    struct kvm_vm *kvm = (struct kvm_vm *)vm;
+    struct kvm_msr_entry entry = {
+        .index = index == 0 ? X86_MSR_FS_BASE : X86_MSR_GS_BASE,
+        .data = base,
+    };
+    int rc = set_msrs(kvm, &entry, 1, err);
+    if (rc == 0)
+        kvm->segment_base[index] = base;
+    return rc;
+}
+
+/* Only the host changes the bases (CR4.FSGSBASE is off), so its own copy is right. */
+uint64_t kvm_get_segment_base(struct vm *vm, unsigned index)
+{
+    return ((struct kvm_vm *)vm)->segment_base[index];
+}
+
+/*
+ * Lets the vCPU execute one SYSCALL at CPL 3. That shows that this KVM really
+ * runs such a guest, and how it treats the instruction; then the registers are
+ * cleared. On hardware the vCPU stays in the stub at CPL 0, from where the first
+ * real entry returns by SYSRETQ like from any system call.
+ */
+static int self_test(struct kvm_vm *kvm, struct mf_error *err)
+{
+    struct vm_exit exit;
+    x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, true);
+    kvm->syscall_keeps_cpl = true;
+    kvm->vm.regs->rip = X86_SELFTEST_GVA;
+    kvm->vm.regs->rflags = X86_RFLAGS;
+    kvm->vm.regs_changed = true;
+    int rc = kvm_run_guest(&kvm->vm, &exit, err);
+    if (rc != 0)
+        return rc;
+    if (exit.kind != VM_EXIT_SYSCALL || kvm->vm.regs->rcx != X86_SELFTEST_GVA + 2)
+        return error_set(err, MF_E_BACKEND,
+                         "/dev/kvm is there but a test program did not run in its VM (%s)",
+                         exit.kind == VM_EXIT_DEAD ? exit.detail : "unexpected exit");
+    struct kvm_sregs sregs;
+    if (ioctl(kvm->vcpu_fd, KVM_GET_SREGS, &sregs) != 0)
+        return host_error(err, "to read the system registers");
+    kvm->syscall_keeps_cpl = sregs.cs.dpl == 3 && sregs.ss.dpl == 3;
+    if (!kvm->syscall_keeps_cpl) {
+        x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, false);
+        kvm->in_syscall = true;
+    }
+    memset(kvm->vm.regs, 0, sizeof *kvm->vm.regs);
+    kvm->vm.regs->rflags = X86_RFLAGS;
+    kvm->vm.regs_changed = true;
+    return 0;
+}
+
+int kvm_state_init(struct kvm_vm *kvm, struct mf_error *err)
+{
+    static const struct kvm_msr_entry msrs[] = {
+        {.index = X86_MSR_STAR, .data = X86_STAR},
+        {.index = X86_MSR_LSTAR, .data = X86_SYSCALL_GVA},
+        {.index = X86_MSR_SFMASK, .data = X86_SFMASK},
+    };
+    int rc = set_cpuid(kvm, err);
+    if (rc == 0)
+        rc = set_sregs(kvm, err);
+    if (rc == 0)
+        rc = set_msrs(kvm, msrs, ARRAY_LEN(msrs), err);
+    if (rc == 0 && kvm->has_avx)
+        rc = set_xcr0(kvm, err);
+    if (rc == 0)
+        rc = self_test(kvm, err);
+    return rc;
+}

@@ -1,0 +1,127 @@
+/*
+ * The software backend: an x86-64 CPU emulated by Unicorn 2 (tested with 2.0.1).
+ *
+ * Theory of operation. Unicorn's CPU walks page tables and honours U and W in them,
+ * but three things differ from a real CPU and shape everything here:
+ *
+ *  - A translation is checked and then not used: data and code are always taken
+ *    from the physical address that equals the virtual one. So the guest's virtual
+ *    memory is laid out in Unicorn's physical space, in regions that point at the
+ *    pages of struct mem (soft_map.c).
+ *  - EFER.NXE cannot be set, so an entry with the NX bit is malformed. The CPU
+ *    therefore walks a shadow of the tables, in which every table lies at the
+ *    offset of its original and NX is left out. What may be executed is decided by
+ *    the regions.
+ *  - Exceptions do not go through the IDT but to a hook (soft_run.c), and the I/O
+ *    permission bitmap is not looked at.
+ */
+#ifndef VM_SOFT_SOFT_H
+#define VM_SOFT_SOFT_H
+
+#include "vm/vm.h"
+
+#include <unicorn/unicorn.h>
+
+/*
+ * Shadow tables must lie below 1 TiB, the physical address space of the CPU model;
+ * since it equals the virtual one, the guest cannot map anything at these addresses,
+ * from here on for as many bytes as it has memory.
+ */
+#define SOFT_GVA_SHADOW UINT64_C(0xe000000000)
+/* The last page under the table of the system pages; the real one has no entry for it. */
+#define SOFT_GVA_CODE (LAYOUT_GVA_KERNEL + 511 * PAGE_BYTES)
+
+/* A run of guest pages as Unicorn sees it. */
+struct soft_region {
+    mf_gva gva;
+    mf_gpa gpa;
+    uint64_t bytes;
+    bool exec;
+};
+
+/* What the hooks saw in the run that is going on. */
+enum soft_event { SOFT_NOTHING, SOFT_IO, SOFT_SYSCALL, SOFT_VECTOR };
+
+struct soft_vm {
+    struct vm vm; /* first */
+    uc_engine *uc;
+    uc_context *initial; /* the vCPU before its first guest instruction */
+    struct mf_registers registers;
+    uint64_t rip; /* where the guest goes on; regs->rip is the caller's copy */
+
+    uint8_t *shadow; /* shadow tables, mem->bytes long, touched like the tables */
+    struct soft_code_page *code;
+    void *hole; /* a page that stands in for unmapped memory during a fault */
+    struct soft_region *regions; /* sorted by gva, never adjacent and mergeable */
+    size_t nregions;
+    const char *broken; /* why the VM cannot go on; NULL while it can */
+
+    /* Interrupts; see soft_run.c. */
+    atomic_bool stop;
+
+    /* The current run, written by hooks on the thread of the run. */
+    enum soft_event event;
+    uint32_t vector;
+    struct {
+        bool pending, in;
+        uint32_t port, bytes;
+        uint64_t rax, rsi, rdi, rcx;
+    } io;
+    struct {
+        bool seen;
+        enum { SOFT_READ, SOFT_WRITE, SOFT_FETCH } type;
+        mf_gva gva;
+        bool mapped_hole;
+        mf_gva hole;
+    } access;
+};
+
+/* The page at SOFT_GVA_CODE, readable and executable for the guest. */
+struct soft_code_page {
+    uint8_t enter[8];  /* jmp *target: every run begins here */
+    uint64_t target;
+    uint8_t start[16]; /* sets the debug registers and leaves CPL 0 by iretq */
+    uint64_t frame[5];
+};
+
+/* soft_map.c */
+int soft_map_init(struct soft_vm *soft, struct mf_error *err);
+void soft_map_fini(struct soft_vm *soft);
+int soft_map(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot, struct mf_error *err);
+int soft_map_at(struct vm *vm, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned prot,
+                struct mf_error *err);
+void soft_protect(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot);
+void soft_unmap(struct vm *vm, mf_gva gva, uint64_t npages);
+void soft_discard(struct vm *vm, mf_gva gva, uint64_t npages);
+int soft_move(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, struct mf_error *err);
+
+/* soft_run.c */
+int soft_run_init(struct soft_vm *soft, struct mf_error *err);
+int soft_run(struct vm *vm, struct vm_exit *exit, struct mf_error *err);
+void soft_interrupt(struct vm *vm);
+
+/* soft_state.c: the CPU's registers through Unicorn's interface. */
+int soft_state_init(struct soft_vm *soft, struct mf_error *err);
+void soft_read_registers(struct soft_vm *soft);
+void soft_write_registers(struct soft_vm *soft);
+uint64_t soft_read(struct soft_vm *soft, int reg);
+void soft_write(struct soft_vm *soft, int reg, uint64_t value);
+/* Forgets a fault that was raised, with all that the guest sees left as it is. */
+void soft_forget_fault(struct soft_vm *soft);
+int soft_set_segment_base(struct vm *vm, unsigned index, uint64_t base, struct mf_error *err);
+uint64_t soft_get_segment_base(struct vm *vm, unsigned index);
+
+/* soft_decode.c: what the emulator does not tell about a faulting instruction. */
+struct soft_insn {
+    uint8_t bytes[15];
+    unsigned len; /* bytes that could be read */
+};
+
+/* Reads the code bytes at `gva`, as many as the guest may execute. */
+void soft_insn_read(const struct mem *mem, mf_gva gva, struct soft_insn *insn);
+/* Whether it reads its memory operand and then writes to the same place. */
+bool soft_insn_modifies(const struct soft_insn *insn);
+/* Whether it is SYSRET. */
+bool soft_insn_is_sysret(const struct soft_insn *insn);
+
+#endif

@@ -1,0 +1,134 @@
+/* Builds the system pages: GDT, TSS with its I/O permission bitmap, IDT, stubs. */
+#include "vm/x86.h"
+
+#include "base/checked.h"
+#include "mem/pagetable.h"
+
+#include <string.h>
+
+#define DESC_KERNEL_CODE UINT64_C(0x00af9b000000ffff) /* present, DPL 0, code, long */
+#define DESC_KERNEL_DATA UINT64_C(0x00cf93000000ffff)
+#define DESC_USER_DATA UINT64_C(0x00cff3000000ffff) /* DPL 3 */
+#define DESC_USER_CODE UINT64_C(0x00affb000000ffff)
+#define DESC_TYPE_TSS_BUSY 0x8b /* present, 64-bit TSS, busy: it is loaded */
+
+#define GATE_INTERRUPT 0x8e /* present, DPL 0 */
+#define GATE_DPL3 0x60
+
+#define VECTOR_BREAKPOINT 3
+#define VECTOR_OVERFLOW 4
+
+struct tss {
+    uint32_t reserved0;
+    uint64_t rsp[3];
+    uint64_t reserved1;
+    uint64_t ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3, bitmap;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct tss) == X86_TSS_BITMAP, "the bitmap follows the TSS");
+_Static_assert(X86_TSS_OFFSET + X86_TSS_LIMIT < PAGE_BYTES, "one page for GDT and TSS");
+
+struct gate {
+    uint16_t offset_low, selector;
+    uint8_t ist, type;
+    uint16_t offset_mid;
+    uint32_t offset_high, reserved;
+};
+
+bool x86_has_error_code(unsigned vector)
+{
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 ||
+           vector == 29 || vector == 30;
+}
+
+static void build_descriptors(struct mem *mem)
+{
+    uint64_t gdt[7] = {0, DESC_KERNEL_CODE, DESC_KERNEL_DATA, DESC_USER_DATA, DESC_USER_CODE};
+    uint64_t base = X86_TSS_GVA;
+    gdt[5] = X86_TSS_LIMIT | (base & 0xffffff) << 16 | (uint64_t)DESC_TYPE_TSS_BUSY << 40 |
+             (base >> 24 & 0xff) << 56;
+    gdt[6] = base >> 32;
+    uint8_t *page = mem_at(mem, LAYOUT_GPA(DESCRIPTORS));
+    memcpy(page, gdt, sizeof gdt);
+
+    /*
+     * Exceptions always switch to the interrupt stack 1, also from CPL 0: with
+     * SYSCALL the stub runs on a stack pointer that the guest chose.
+     */
+    struct tss tss = {.bitmap = X86_TSS_BITMAP};
+    tss.rsp[0] = X86_KERNEL_STACK_TOP;
+    tss.ist[0] = X86_KERNEL_STACK_TOP;
+    memcpy(page + X86_TSS_OFFSET, &tss, sizeof tss);
+    /* A set bit closes a port; the byte behind the bitmap must be all ones. */
+    memset(page + X86_TSS_OFFSET + X86_TSS_BITMAP, 0xff, X86_TSS_PORTS / 8 + 1);
+}
+
+void x86_allow_port(struct mem *mem, uint16_t port, bool allow)
+{
+    uint8_t *bitmap = (uint8_t *)mem_at(mem, LAYOUT_GPA(DESCRIPTORS)) + X86_TSS_OFFSET +
+                      X86_TSS_BITMAP;
+    if (allow)
+        bitmap[port / 8] &= (uint8_t)~(1u << port % 8);
+    else
+        bitmap[port / 8] |= (uint8_t)(1u << port % 8);
+}
+
+static void build_idt(struct mem *mem)
+{
+    struct gate *idt = mem_at(mem, LAYOUT_GPA(IDT));
+    for (unsigned vector = 0; vector < X86_VECTORS; vector++) {
+        uint64_t stub = X86_STUB_GVA + vector * X86_STUB_BYTES;
+        bool user = vector == VECTOR_BREAKPOINT || vector == VECTOR_OVERFLOW;
+        idt[vector] = (struct gate){
+            .offset_low = (uint16_t)stub,
+            .offset_mid = (uint16_t)(stub >> 16),
+            .offset_high = (uint32_t)(stub >> 32),
+            .selector = X86_SEL_KERNEL_CODE,
+            .ist = 1,
+            .type = GATE_INTERRUPT | (user ? GATE_DPL3 : 0),
+        };
+    }
+}
+
+static void build_stubs(struct mem *mem)
+{
+    /* out %al, $port; then stay: the host never resumes a stub of an exception. */
+    static const uint8_t exception[] = {0xe6, X86_PORT_EXCEPTION, 0xeb, 0xfc};
+    static const uint8_t syscall[] = {0xe6, X86_PORT_SYSCALL, 0x48, 0x0f, 0x07};
+    static const uint8_t selftest[] = {0x0f, 0x05, 0x0f, 0x0b};
+    static const uint8_t iretq[] = {0x48, 0xcf};
+
+    uint8_t *stubs = mem_at(mem, LAYOUT_GPA(EXCEPTION_STUBS));
+    for (unsigned vector = 0; vector < X86_VECTORS; vector++)
+        memcpy(stubs + vector * X86_STUB_BYTES, exception, sizeof exception);
+    uint8_t *page = mem_at(mem, LAYOUT_GPA(SYSCALL_STUB));
+    memcpy(page, syscall, sizeof syscall);
+    memcpy(page + (X86_SELFTEST_GVA - X86_SYSCALL_GVA), selftest, sizeof selftest);
+    memcpy(page + (X86_IRETQ_GVA - X86_SYSCALL_GVA), iretq, sizeof iretq);
+}
+
+bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)
+{
+    static const struct {
+        mf_gpa gpa;
+        unsigned prot;
+    } pages[] = {
+        {LAYOUT_GPA(DESCRIPTORS), PT_READ | PT_WRITE},
+        {LAYOUT_GPA(IDT), PT_READ},
+        {LAYOUT_GPA(EXCEPTION_STUBS), PT_READ | PT_EXEC},
+        {LAYOUT_GPA(SYSCALL_STUB), PT_READ | PT_EXEC | PT_USER},
+        {LAYOUT_GPA(KERNEL_STACK), PT_READ | PT_WRITE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+        if (!pt_map(mem, LAYOUT_GVA_KERNEL + pages[i].gpa, pages[i].gpa, pages[i].prot))
+            return false;
+    build_descriptors(mem);
+    build_idt(mem);
+    build_stubs(mem);
+    /* `out %eax` to a port also needs the three ports behind it to be open. */
+    for (unsigned port = port_first; port <= port_last + 3u; port++)
+        x86_allow_port(mem, (uint16_t)port, true);
+    return true;
+}

@@ -1,0 +1,57 @@
+#!/usr/bin/env bats
+# `mayfly doctor`: every backend is reported, and the report is well-formed.
+
+load helpers
+
+@test "JSON: backends, host, limits, problems with advice" {
+    run --separate-stderr mayfly doctor --json
+    [ "$status" -le 1 ]
+    json '[b["name"] for b in r["backends"]] == ["kvm", "soft"]'
+    json 'all(b["reason"] for b in r["backends"])'
+    json 'r["usable"] == any(b["usable"] for b in r["backends"])'
+    json 'all(r[s] for s in ("host", "cpu", "kvm", "limits", "cgroup"))'
+    json 'all(p["advice"] for p in r["problems"])'
+    json '{"nofile", "memlock", "as"} <= set(r["limits"])'
+    json '{"memory_max", "pids_max", "cpu_max"} == set(r["cgroup"])'
+    json "$status == (0 if r['usable'] else 1)"
+}
+
+@test "text: the same status, no colours into a pipe" {
+    run mayfly doctor
+    local expected=$status
+    [ "$status" -le 1 ]
+    contains "$output" backends kvm soft kernel nofile
+    [[ "$output" != *$'\033'* ]]
+    run mayfly doctor --json
+    status_is "$expected"
+}
+
+@test "colours: always, never, NO_COLOR" {
+    run mayfly doctor --color always
+    [[ "$output" == *$'\033['* ]]
+    run mayfly doctor --color never
+    [[ "$output" != *$'\033'* ]]
+    command -v script >/dev/null || skip "script is not installed"
+    run env TERM=xterm script -qec "env -u NO_COLOR \"$MAYFLY\" doctor" /dev/null </dev/null
+    [[ "$output" == *$'\033['* ]]
+    run env TERM=xterm NO_COLOR=1 script -qec "\"$MAYFLY\" doctor" /dev/null </dev/null
+    [[ "$output" != *$'\033['* ]]
+}
+
+@test "a low limit is a warning with advice" {
+    run --separate-stderr bash -c 'ulimit -n 200; "$MAYFLY" doctor --json'
+    [ "$status" -le 1 ]
+    json 'any(p["about"] == "limits.nofile" and "ulimit" in p["advice"] for p in r["problems"])'
+    json 'r["limits"]["nofile"] == 200'
+}
+
+@test "without a usable backend: status 1, and what to do" {
+    # A limit of address space that no VM fits into, but the command does.
+    run --separate-stderr bash -c 'ulimit -v 60000; MAYFLY_MODULE_PATH=/nonexistent \
+        timeout 60 "$MAYFLY" doctor --json'
+    if [ "$status" -eq 0 ]; then
+        skip "a VM fits into 60 MB of address space"
+    fi
+    status_is 1
+    json 'not r["usable"] and len(r["problems"]) >= 2'
+}
