@@ -16,14 +16,14 @@
  * Exit statuses: X(name, number, what it means). `mayfly --help` prints this
  * table; the man pages have it too. A signal n ends the command with 128 + n.
  */
-#define CLI_STATUS_LIST(X)                                                          \
-    X(CLI_OK, 0, "success; run: the program's own status, 0 to 255")                \
-    X(CLI_FAILED, 1, "call: the function reported an error; doctor: no usable backend") \
-    X(CLI_USAGE, 2, "wrong command, option, function or argument")                  \
-    X(CLI_LIMIT, 123, "a limit of the guest other than time: output, host calls")   \
-    X(CLI_DEADLINE, 124, "--timeout or --cpu-time ran out")                         \
+#define CLI_STATUS_LIST(X)                                                                        \
+    X(CLI_OK, 0, "success; run: the program's own status, 0 to 255")                              \
+    X(CLI_FAILED, 1, "call: the function reported an error; doctor: no usable backend")           \
+    X(CLI_USAGE, 2, "wrong command, option, function or argument")                                \
+    X(CLI_LIMIT, 123, "a limit of the guest other than time: output, host calls")                 \
+    X(CLI_DEADLINE, 124, "--timeout or --cpu-time ran out")                                       \
     X(CLI_HOST_ERROR, 125, "the program cannot be run: bad file, no backend, host out of memory") \
-    X(CLI_GUEST_DIED, 134, "the guest faulted, aborted, or ended instead of answering") \
+    X(CLI_GUEST_DIED, 134, "the guest faulted, aborted, or ended instead of answering")           \
     X(CLI_SIGNALLED, 128, "plus n: interrupted by signal n")
 
 enum cli_status {
@@ -56,22 +56,24 @@ int cmd_bench(int argc, char **argv);
  * All options of all commands: X(name, short letter or 0, argument or NULL,
  * help). The command's own table entry says which of them it takes.
  */
-#define CLI_OPTION_LIST(X)                                                              \
-    X(BACKEND, "backend", 0, "auto|kvm|soft", "what runs the guest (default auto)")     \
-    X(MEMORY, "memory", 0, "SIZE", "guest memory (default 64M, more when the program needs it)") \
-    X(STACK, "stack", 0, "SIZE", "of it the stack (default 1M)")                        \
-    X(MAILBOX, "mailbox", 0, "SIZE", "largest call or result (default: from the arguments)") \
-    X(TIMEOUT, "timeout", 0, "TIME", "wall time that the guest may take, like 5s (default none)") \
+#define CLI_OPTION_LIST(X)                                                                         \
+    X(BACKEND, "backend", 0, "auto|kvm|soft", "what runs the guest (default auto)")                \
+    X(MEMORY, "memory", 0, "SIZE", "guest memory (default 64M, more when the program needs it)")   \
+    X(STACK, "stack", 0, "SIZE", "of it the stack (default 1M)")                                   \
+    X(MAILBOX, "mailbox", 0, "SIZE", "largest call or result (default: from the arguments)")       \
+    X(TIMEOUT, "timeout", 0, "TIME", "wall time that the guest may take, like 5s (default none)")  \
     X(CPU_TIME, "cpu-time", 0, "TIME", "CPU time that the guest may take, like 2s (default none)") \
-    X(MAX_OUTPUT, "max-output", 0, "SIZE", "what the guest may write and log (default run: none, call: 64M)") \
-    X(ENV, "env", 'e', "K=V", "set an environment variable of the guest; repeatable")   \
-    X(ROUNDS, "rounds", 0, "N", "how often each figure is measured")                    \
-    X(LIST, "list", 0, NULL, "list the figures and measure nothing")                    \
-    X(GUESTS, "guests", 0, "DIR", "where the measured guests are (default: beside mayfly)") \
-    X(TIME, "time", 0, NULL, "print how long each phase took to standard error")        \
-    X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")               \
-    X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")  \
-    X(VERBOSE, "verbose", 'v', NULL, "say on standard error what happens, with times and counters") \
+    X(MAX_OUTPUT, "max-output", 0, "SIZE",                                                         \
+      "what the guest may write (default run: none, call: 64M)")                                   \
+    X(ENV, "env", 'e', "K=V", "set an environment variable of the guest; repeatable")              \
+    X(ROUNDS, "rounds", 0, "N", "how often each figure is measured")                               \
+    X(LIST, "list", 0, NULL, "list the figures and measure nothing")                               \
+    X(GUESTS, "guests", 0, "DIR", "where the measured guests are (default: beside mayfly)")        \
+    X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
+    X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
+    X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")             \
+    X(VERBOSE, "verbose", 'v', NULL,                                                               \
+      "say on standard error what happens, with times and counters")                               \
     X(HELP, "help", 'h', NULL, "print this help")
 
 enum cli_option_index {

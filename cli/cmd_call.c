@@ -10,7 +10,7 @@
 
 /* Limits of the library's mailbox_bytes, and its default. */
 #define MAILBOX_DEFAULT (UINT64_C(64) << 10)
-#define MAILBOX_MOST (UINT64_C(1) << 30)
+#define MAILBOX_MOST    (UINT64_C(1) << 30)
 
 /* A mailbox that holds these arguments, and a result of their size. */
 static uint64_t choose_mailbox(const struct values *values)
@@ -29,10 +29,9 @@ static int print_json(const struct guest *guest, const struct mf_signature *sig,
 {
     const struct mf_sandbox *sandbox = guest->sandbox;
     json_t *object = json_pack(
-        "{s:s, s:o, s:s, s:s, s:o, s:o, s:o}", "function", sig->name, "result",
-        values_json(result), "type", mf_type_name(sig->result), "backend",
-        mf_backend_name(mf_sandbox_backend(sandbox)), "backend_reason",
-        report_text_json(mf_sandbox_backend_reason(sandbox)), "times",
+        "{s:s, s:o, s:s, s:s, s:o, s:o, s:o}", "function", sig->name, "result", values_json(result),
+        "type", mf_type_name(sig->result), "backend", mf_backend_name(mf_sandbox_backend(sandbox)),
+        "backend_reason", report_text_json(mf_sandbox_backend_reason(sandbox)), "times",
         report_times_json(&guest->times, "call"), "stats", report_stats_json(sandbox));
 
     return report_print_json(object, CLI_OK);
@@ -49,8 +48,8 @@ static int start_and_call(struct guest *guest, size_t index, const struct values
     if (status != MF_OK)
         return status;
     begin = guest_begin_phase(guest);
-    status = mf_sandbox_call_index(guest->sandbox, index, values->value, values->n, result,
-                                   &guest->err);
+    status =
+        mf_sandbox_call_index(guest->sandbox, index, values->value, values->n, result, &guest->err);
     guest->times.run = guest_end_phase(guest, begin);
     return status;
 }
@@ -93,10 +92,8 @@ int cmd_call(int argc, char **argv)
         status = cli_usage_error("call", options.json, "which %s?",
                                  options.noperands == 0 ? "image and function" : "function");
     if (status == CLI_GO_ON) {
-        if (guest_init(&guest, "call", &options) == MF_OK)
-            status = call_function(&guest, options.operands, (size_t)options.noperands, &values);
-        else
-            status = guest_fail(&guest);
+        guest_init(&guest, "call", &options);
+        status = call_function(&guest, options.operands, (size_t)options.noperands, &values);
         guest_fini(&guest);
     }
     values_fini(&values);

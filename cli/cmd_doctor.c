@@ -92,24 +92,24 @@ static json_t *problems_json(const struct diagnosis *diagnosis)
     for (size_t i = 0; i < NBACKENDS; i++) {
         const struct mf_backend_info *info = &diagnosis->backends[i].info;
         if (!info->usable)
-            json_array_append_new(array, problem_json("backends", info->name, "problem",
-                                                      info->reason, info->advice));
+            json_array_append_new(
+                array, problem_json("backends", info->name, "problem", info->reason, info->advice));
     }
     for (size_t i = 0; i < diagnosis->facts.n; i++) {
         const struct fact *fact = &diagnosis->facts.list[i];
         if (fact->level >= FACT_WARNING)
-            json_array_append_new(
-                array, problem_json(fact->section, fact->key,
-                                    fact->level == FACT_WARNING ? "warning" : "problem",
-                                    fact->text, fact->advice));
+            json_array_append_new(array,
+                                  problem_json(fact->section, fact->key,
+                                               fact->level == FACT_WARNING ? "warning" : "problem",
+                                               fact->text, fact->advice));
     }
     return array;
 }
 
 static int print_json(const struct diagnosis *diagnosis, int status)
 {
-    json_t *object = json_pack("{s:b, s:o}", "usable", diagnosis->usable, "backends",
-                               backends_json(diagnosis));
+    json_t *object =
+        json_pack("{s:b, s:o}", "usable", diagnosis->usable, "backends", backends_json(diagnosis));
 
     for (size_t i = 0; i < diagnosis->facts.n; i++) {
         const struct fact *fact = &diagnosis->facts.list[i];

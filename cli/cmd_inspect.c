@@ -57,25 +57,24 @@ static json_t *abi_json(const struct mf_image_info *info)
 
     if (!info->has_note)
         return json_null();
-    snprintf(version, sizeof version, "%u.%u", info->abi_version >> 16,
-             info->abi_version & 0xffff);
+    snprintf(version, sizeof version, "%u.%u", info->abi_version >> 16, info->abi_version & 0xffff);
     snprintf(min_version, sizeof min_version, "%u.%u", info->abi_min_version >> 16,
              info->abi_min_version & 0xffff);
-    return json_pack("{s:s, s:s, s:I}", "version", version, "min_version", min_version,
-                     "features", (json_int_t)info->abi_features);
+    return json_pack("{s:s, s:s, s:I}", "version", version, "min_version", min_version, "features",
+                     (json_int_t)info->abi_features);
 }
 
 static int print_json(const struct mf_image *image, const struct mf_image_info *info)
 {
-    json_t *object = json_pack(
-        "{s:o, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o}", "name",
-        report_text_json(info->name), "file_bytes", (json_int_t)info->file_bytes, "load_bytes",
-        (json_int_t)info->load_bytes, "memory_bytes", (json_int_t)info->memory_bytes, "entry",
-        (json_int_t)info->entry, "static_pie", info->position_independent, "symbols",
-        (json_int_t)info->nsymbols, "abi", abi_json(info), "segments",
-        segments_json(image, info->nsegments), "exports",
-        signatures_json(image, info->nexports, mf_image_export), "imports",
-        signatures_json(image, info->nimports, mf_image_import));
+    json_t *object =
+        json_pack("{s:o, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o}", "name",
+                  report_text_json(info->name), "file_bytes", (json_int_t)info->file_bytes,
+                  "load_bytes", (json_int_t)info->load_bytes, "memory_bytes",
+                  (json_int_t)info->memory_bytes, "entry", (json_int_t)info->entry, "static_pie",
+                  info->position_independent, "symbols", (json_int_t)info->nsymbols, "abi",
+                  abi_json(info), "segments", segments_json(image, info->nsegments), "exports",
+                  signatures_json(image, info->nexports, mf_image_export), "imports",
+                  signatures_json(image, info->nimports, mf_image_import));
 
     return report_print_json(object, CLI_OK);
 }
@@ -98,8 +97,7 @@ static void print_summary(const struct mf_image_info *info)
         return;
     }
     printf("  ABI      %u.%u, works with hosts from %u.%u on", info->abi_version >> 16,
-           info->abi_version & 0xffff, info->abi_min_version >> 16,
-           info->abi_min_version & 0xffff);
+           info->abi_version & 0xffff, info->abi_min_version >> 16, info->abi_min_version & 0xffff);
     if (info->abi_features != 0)
         printf(", needs the features 0x%" PRIx64, info->abi_features);
     putchar('\n');

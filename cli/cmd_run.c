@@ -32,10 +32,8 @@ int cmd_run(int argc, char **argv)
     if (status == CLI_GO_ON && options.noperands == 0)
         status = cli_usage_error("run", options.json, "which program?");
     if (status == CLI_GO_ON) {
-        if (guest_init(&guest, "run", &options) == MF_OK)
-            status = run_program(&guest, options.operands);
-        else
-            status = guest_fail(&guest);
+        guest_init(&guest, "run", &options);
+        status = run_program(&guest, options.operands);
         guest_fini(&guest);
     }
     cli_options_fini(&options);

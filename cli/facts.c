@@ -72,7 +72,8 @@ static void add_kernel(struct facts *facts)
               name.sysname, name.release);
     bool x86 = strcmp(name.machine, "x86_64") == 0;
     facts_add(facts, "host", "machine", x86 ? FACT_OK : FACT_INFO, json_string(name.machine), NULL,
-              "%s%s", name.machine, x86 ? "" : ": guests are x86-64 programs, so only soft runs them");
+              "%s%s", name.machine,
+              x86 ? "" : ": guests are x86-64 programs, so only soft runs them");
 }
 
 static void add_memory(struct facts *facts)
@@ -88,8 +89,7 @@ static void add_memory(struct facts *facts)
         facts_add(facts, "host", "memory", FACT_INFO, json_integer((json_int_t)bytes), NULL, "%s",
                   text);
     }
-    facts_add(facts, "host", "page_size", page == 4096 ? FACT_OK : FACT_WARNING,
-              json_integer(page),
+    facts_add(facts, "host", "page_size", page == 4096 ? FACT_OK : FACT_WARNING, json_integer(page),
               page == 4096 ? NULL
                            : "boot a kernel with pages of 4096 bytes: the guest's pages are that "
                              "size, and taking a single one away costs more on this kernel",
@@ -122,19 +122,21 @@ static bool read_cpuinfo(const char *key, char *buf, size_t size)
 /* Which of the features that matter to guests and backends are in `flags`. */
 static void add_features(struct facts *facts, char *flags)
 {
-    static const char *const known[] = {"vmx",   "svm",  "ept",    "npt",      "hypervisor",
-                                        "sse4_2", "avx", "avx2",   "fma",      "avx512f",
-                                        "xsave", "nx",   "rdrand", "constant_tsc", "la57"};
+    static const char *const known[] = {"vmx",    "svm", "ept",    "npt",          "hypervisor",
+                                        "sse4_2", "avx", "avx2",   "fma",          "avx512f",
+                                        "xsave",  "nx",  "rdrand", "constant_tsc", "la57"};
     char text[200] = "", *save = NULL;
     json_t *array = json_array();
     size_t used = 0;
     bool hardware = false;
 
-    for (char *flag = strtok_r(flags, " ", &save); flag != NULL; flag = strtok_r(NULL, " ", &save)) {
+    for (char *flag = strtok_r(flags, " ", &save); flag != NULL;
+         flag = strtok_r(NULL, " ", &save)) {
         for (size_t i = 0; i < LEN(known); i++) {
             if (strcmp(flag, known[i]) != 0 || used + strlen(flag) + 2 > sizeof text)
                 continue;
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", flag);
+            used +=
+                (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", flag);
             json_array_append_new(array, json_string(flag));
             hardware |= strcmp(flag, "vmx") == 0 || strcmp(flag, "svm") == 0;
         }
@@ -167,8 +169,9 @@ static void advise_permission(const struct stat *st, char *advice, size_t size)
     if (st->st_mode & S_IRGRP && st->st_mode & S_IWGRP && st->st_gid != 0)
         snprintf(advice, size, "join its group and log in again: sudo usermod -aG %s $USER", name);
     else
-        snprintf(advice, size, "let a group have it: sudo groupadd -f kvm; sudo chgrp kvm /dev/kvm; "
-                               "sudo chmod 660 /dev/kvm; sudo usermod -aG kvm $USER; log in again");
+        snprintf(advice, size,
+                 "let a group have it: sudo groupadd -f kvm; sudo chgrp kvm /dev/kvm; "
+                 "sudo chmod 660 /dev/kvm; sudo usermod -aG kvm $USER; log in again");
 }
 
 static void add_device(struct facts *facts)
@@ -192,9 +195,9 @@ static void add_device(struct facts *facts)
     else if (error == EACCES || error == EPERM)
         advise_permission(&st, advice, sizeof advice);
     const struct group *group = getgrgid(st.st_gid);
-    json_t *value = json_pack("{s:b, s:I, s:I, s:s}", "usable", ok, "mode",
-                              (json_int_t)(st.st_mode & 07777), "uid", (json_int_t)st.st_uid,
-                              "group", group != NULL ? group->gr_name : "");
+    json_t *value =
+        json_pack("{s:b, s:I, s:I, s:s}", "usable", ok, "mode", (json_int_t)(st.st_mode & 07777),
+                  "uid", (json_int_t)st.st_uid, "group", group != NULL ? group->gr_name : "");
     facts_add(facts, "kvm", "device", ok ? FACT_OK : FACT_PROBLEM, value, advice,
               "/dev/kvm, mode %04o, group %s: %s", (unsigned)(st.st_mode & 07777),
               group != NULL ? group->gr_name : "unknown", ok ? "may be opened" : strerror(error));
@@ -273,8 +276,7 @@ static const struct limit_row limit_rows[] = {
     {"memlock", RLIMIT_MEMLOCK, true, 0, NULL},
     {"as", RLIMIT_AS, true, UINT64_C(1) << 30,
      "raise it (ulimit -v unlimited): all of a guest's memory is reserved as address space"},
-    {"nproc", RLIMIT_NPROC, false, 64,
-     "raise it (ulimit -u 4096): time limits need threads"},
+    {"nproc", RLIMIT_NPROC, false, 64, "raise it (ulimit -u 4096): time limits need threads"},
 };
 
 static void format_limit(rlim_t value, bool is_size, char *buf, size_t size)

@@ -123,8 +123,8 @@ static bool find_in(struct cgroup *cgroup, const char *controller)
         !find_mount(cgroup, controller, root, sizeof root))
         return false;
     /* In a container the mount may show only what lies below `root`. */
-    size_t skip = strcmp(root, "/") != 0 && strncmp(path, root, strlen(root)) == 0 ? strlen(root)
-                                                                                   : 0;
+    size_t skip =
+        strcmp(root, "/") != 0 && strncmp(path, root, strlen(root)) == 0 ? strlen(root) : 0;
     if (snprintf(cgroup->folder, sizeof cgroup->folder, "%s%s", cgroup->mount, path + skip) >=
             (int)sizeof cgroup->folder ||
         access(cgroup->folder, R_OK) != 0)

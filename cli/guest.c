@@ -12,17 +12,16 @@
 #define MIB (UINT64_C(1) << 20)
 
 /* The library's own defaults; more is asked for only when they do not do. */
-#define DEFAULT_MEMORY (64 * MIB)
+#define DEFAULT_MEMORY  (64 * MIB)
 #define DEFAULT_MAILBOX (UINT64_C(64) << 10)
 
-int guest_init(struct guest *guest, const char *command, const struct cli_options *options)
+void guest_init(struct guest *guest, const char *command, const struct cli_options *options)
 {
     memset(guest, 0, sizeof *guest);
     guest->command = command;
     guest->options = options;
     guest->io.verbose = options->verbose;
     guest->io.output_to_stderr = options->json;
-    return interrupt_init(&guest->err);
 }
 
 int guest_open(struct guest *guest, const char *path)
@@ -74,18 +73,20 @@ int guest_create(struct guest *guest, char **args, uint64_t mailbox_bytes,
     };
 
     if (options.memory_bytes == 0)
-        options.memory_bytes =
-            choose_memory(guest, options.stack_bytes, options.mailbox_bytes);
+        options.memory_bytes = choose_memory(guest, options.stack_bytes, options.mailbox_bytes);
     guestio_init(&guest->io, &options.io);
+    int status = interrupt_init(&guest->err);
+    if (status != MF_OK)
+        return status;
     uint64_t begin = report_now();
-    int status = mf_sandbox_create(guest->image, NULL, &options, &guest->sandbox, &guest->err);
+    status = mf_sandbox_create(guest->image, NULL, &options, &guest->sandbox, &guest->err);
     guest->times.create = report_now() - begin;
     if (status != MF_OK)
         return status;
     interrupt_watch(guest->sandbox);
     if (given->verbose) {
-        fprintf(stderr, "mayfly: backend %s: ",
-                mf_backend_name(mf_sandbox_backend(guest->sandbox)));
+        fprintf(stderr,
+                "mayfly: backend %s: ", mf_backend_name(mf_sandbox_backend(guest->sandbox)));
         text_print_line_safe(stderr, mf_sandbox_backend_reason(guest->sandbox));
         fputc('\n', stderr);
     }

@@ -16,8 +16,8 @@ struct guest {
     struct mf_error err;
 };
 
-/* Prepares *guest for the command and handles signals from now on. Returns 0 or MF_E_*. */
-int guest_init(struct guest *guest, const char *command, const struct cli_options *options);
+/* Prepares *guest for the command. */
+void guest_init(struct guest *guest, const char *command, const struct cli_options *options);
 
 /* Opens the image at `path`. Returns 0 or MF_E_*, with guest->err filled. */
 int guest_open(struct guest *guest, const char *path);
@@ -25,7 +25,8 @@ int guest_open(struct guest *guest, const char *path);
 /*
  * Makes the sandbox: `args` is argv of main or NULL; `mailbox_bytes` and
  * `max_output_bytes` are used where the options say nothing (0: the library's
- * default). With --verbose says which backend it is. Returns 0 or MF_E_*.
+ * default). From then on signals stop the guest. With --verbose says which
+ * backend it is. Returns 0 or MF_E_*.
  */
 int guest_create(struct guest *guest, char **args, uint64_t mailbox_bytes,
                  uint64_t max_output_bytes);

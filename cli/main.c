@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OPTIONS_OF_GUESTS                                                             \
+#define OPTIONS_OF_GUESTS                                                                    \
     (CLI_OPT_BACKEND | CLI_OPT_MEMORY | CLI_OPT_STACK | CLI_OPT_TIMEOUT | CLI_OPT_CPU_TIME | \
      CLI_OPT_MAX_OUTPUT | CLI_OPT_ENV | CLI_OPT_TIME | CLI_OPT_VERBOSE | CLI_OPT_HELP)
 
@@ -29,15 +29,14 @@ static const struct cli_command commands[] = {
         .run = cmd_call,
         .synopsis = "[OPTION...] IMAGE FUNCTION [ARG...]",
         .summary = "Call a function that an image exports, in a micro-VM.",
-        .details =
-            "Arguments are read as the signature says (see 'mayfly inspect IMAGE'):\n"
-            "  bool            true, false, 1, 0\n"
-            "  i32 u32 i64 u64 decimal, 0x hexadecimal, 0 or 0o octal, 0b binary\n"
-            "  f32 f64         decimal or 0x hexadecimal, nan, inf\n"
-            "  string          UTF-8 text\n"
-            "  bytes           text, or hex:00ff...\n"
-            "A string or bytes may be @FILE (the bytes of a file) or @- (standard input);\n"
-            "@@ at the beginning stands for one @.\n",
+        .details = "Arguments are read as the signature says (see 'mayfly inspect IMAGE'):\n"
+                   "  bool            true, false, 1, 0\n"
+                   "  i32 u32 i64 u64 decimal, 0x hexadecimal, 0 or 0o octal, 0b binary\n"
+                   "  f32 f64         decimal or 0x hexadecimal, nan, inf\n"
+                   "  string          UTF-8 text\n"
+                   "  bytes           text, or hex:00ff...\n"
+                   "A string or bytes may be @FILE (the bytes of a file) or @- (standard input);\n"
+                   "@@ at the beginning stands for one @.\n",
         .options = OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX | CLI_OPT_JSON,
         .stop_at_operand = true,
     },
@@ -63,8 +62,9 @@ static const struct cli_command commands[] = {
         .run = cmd_bench,
         .synopsis = "[OPTION...] [NAME...]",
         .summary = "Measure this host: each figure beside its floor.",
-        .details = "A floor is a raw program that makes only the unavoidable system calls, measured\n"
-                   "in the same run. NAMEs choose figures; --list names them.\n",
+        .details =
+            "A floor is a raw program that makes only the unavoidable system calls, measured\n"
+            "in the same run. NAMEs choose figures; --list names them.\n",
         .options = CLI_OPT_BACKEND | CLI_OPT_ROUNDS | CLI_OPT_LIST | CLI_OPT_GUESTS | CLI_OPT_JSON |
                    CLI_OPT_HELP,
     },
@@ -96,7 +96,8 @@ static void print_usage(FILE *file)
 
 static int print_help(void)
 {
-    printf("mayfly runs functions and programs inside micro-VMs that hold no operating system.\n\n");
+    printf(
+        "mayfly runs functions and programs inside micro-VMs that hold no operating system.\n\n");
     print_usage(stdout);
     printf("\nExit statuses:\n");
 #define STATUS_LINE(name, number, text) printf("  %3d  %s\n", number, text);

@@ -107,13 +107,13 @@ static int refuse_option(const struct cli_command *command, bool json, char **ar
         if (!(command->options & 1u << i) || !text_is_near(name, entries[i].name))
             continue;
         if (near != NULL && strncmp(name, near, strlen(name)) == 0)
-            return cli_usage_error(command->name, json, "option --%s may be --%s or --%s",
-                                   name, near, entries[i].name);
+            return cli_usage_error(command->name, json, "option --%s may be --%s or --%s", name,
+                                   near, entries[i].name);
         near = entries[i].name;
     }
     if (near != NULL)
-        return cli_usage_error(command->name, json, "unknown option --%s; did you mean --%s?",
-                               name, near);
+        return cli_usage_error(command->name, json, "unknown option --%s; did you mean --%s?", name,
+                               near);
     return cli_usage_error(command->name, json, "unknown option --%s", name);
 }
 
@@ -129,8 +129,8 @@ static int set_backend(struct cli_options *options, const char *command, const c
                            "--backend: there is no backend '%s'; it is auto, kvm or soft", text);
 }
 
-static int set_size(struct cli_options *options, const char *command, int index,
-                    const char *text, uint64_t *bytes)
+static int set_size(struct cli_options *options, const char *command, int index, const char *text,
+                    uint64_t *bytes)
 {
     const char *why;
 
@@ -140,8 +140,7 @@ static int set_size(struct cli_options *options, const char *command, int index,
     }
     if (units_parse_size(text, bytes, &why))
         return CLI_GO_ON;
-    return cli_usage_error(command, options->json, "--%s: '%s' %s", entries[index].name, text,
-                           why);
+    return cli_usage_error(command, options->json, "--%s: '%s' %s", entries[index].name, text, why);
 }
 
 static int set_duration(struct cli_options *options, const char *command, int index,
@@ -155,8 +154,7 @@ static int set_duration(struct cli_options *options, const char *command, int in
     }
     if (units_parse_duration(text, ns, &why))
         return CLI_GO_ON;
-    return cli_usage_error(command, options->json, "--%s: '%s' %s", entries[index].name, text,
-                           why);
+    return cli_usage_error(command, options->json, "--%s: '%s' %s", entries[index].name, text, why);
 }
 
 static int add_env(struct cli_options *options, const char *command, const char *text)
@@ -164,8 +162,8 @@ static int add_env(struct cli_options *options, const char *command, const char 
     const char *equals = strchr(text, '=');
 
     if (equals == NULL || equals == text)
-        return cli_usage_error(command, options->json,
-                               "--env: '%s' is not of the form NAME=VALUE", text);
+        return cli_usage_error(command, options->json, "--env: '%s' is not of the form NAME=VALUE",
+                               text);
     const char **env = realloc(options->env, (options->nenv + 2) * sizeof *env);
     if (env == NULL) {
         struct mf_error err = {0};
@@ -185,8 +183,8 @@ static int set_rounds(struct cli_options *options, const char *command, const ch
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end != 0 || errno != 0 || value == 0)
-        return cli_usage_error(command, options->json,
-                               "--rounds: '%s' is not a number above 0", text);
+        return cli_usage_error(command, options->json, "--rounds: '%s' is not a number above 0",
+                               text);
     options->rounds = value;
     return CLI_GO_ON;
 }
@@ -198,8 +196,8 @@ static int set_color(struct cli_options *options, const char *command, const cha
     } else if (strcmp(text, "never") == 0) {
         options->color = false;
     } else if (strcmp(text, "auto") != 0) {
-        return cli_usage_error(command, options->json,
-                               "--color: '%s' is not auto, always or never", text);
+        return cli_usage_error(command, options->json, "--color: '%s' is not auto, always or never",
+                               text);
     }
     return CLI_GO_ON;
 }

@@ -75,9 +75,10 @@ int report_print_json(json_t *object, int status)
 }
 
 /* X(name) for each general register, in the order in which they are shown. */
-#define REGISTER_LIST(X)                                                       \
-    X(rax) X(rbx) X(rcx) X(rdx) X(rsi) X(rdi) X(rsp) X(rbp) X(r8) X(r9) X(r10) \
-    X(r11) X(r12) X(r13) X(r14) X(r15) X(rip) X(rflags)
+#define REGISTER_LIST(X)                                                                     \
+    X(rax)                                                                                   \
+    X(rbx) X(rcx) X(rdx) X(rsi) X(rdi) X(rsp) X(rbp) X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) \
+        X(r14) X(r15) X(rip) X(rflags)
 
 static json_t *hex_json(uint64_t value)
 {
@@ -105,8 +106,7 @@ static json_t *fault_json(const struct mf_fault *fault)
 static json_t *error_json(const struct mf_error *err, const struct mf_fault *fault)
 {
     json_t *inner = json_pack("{s:i, s:s, s:o}", "code", err->code, "name",
-                              mf_error_name(err->code), "message",
-                              report_text_json(err->message));
+                              mf_error_name(err->code), "message", report_text_json(err->message));
 
     if (fault != NULL)
         json_object_set_new(inner, "fault", fault_json(fault));
@@ -138,7 +138,7 @@ static void print_fault(const char *command, const struct mf_fault *fault, bool 
     char line[512], text[600];
 
     mf_fault_format(fault, line, sizeof line);
-    snprintf(text, sizeof text, "guest fault: %s: %s", mf_fault_name(fault->kind), line);
+    snprintf(text, sizeof text, "guest fault: %s", line);
     print_message(command, text);
     if (verbose)
         print_registers(&fault->registers);
@@ -220,8 +220,8 @@ static void print_counters(const struct mf_stats *s)
             "mayfly: counters: %" PRIu64 " calls, %" PRIu64 " host calls, %" PRIu64
             " entries; exits: %" PRIu64 " port, %" PRIu64 " system call, %" PRIu64
             " exception, %" PRIu64 " interrupt, %" PRIu64 " other\n",
-            s->calls, s->host_calls, s->entries, s->exits_io, s->exits_syscall,
-            s->exits_exception, s->exits_interrupt, s->exits_other);
+            s->calls, s->host_calls, s->entries, s->exits_io, s->exits_syscall, s->exits_exception,
+            s->exits_interrupt, s->exits_other);
     fprintf(stderr,
             "mayfly: counters: guest ran %s, in %" PRIu64 " bytes, out %" PRIu64
             " bytes, printed %s, memory %" PRIu64 " pages of which %" PRIu64 " touched\n",

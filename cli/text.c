@@ -146,8 +146,7 @@ char *text_to_utf8(const char *data, size_t len)
 
 char *text_base64(const void *data, size_t len)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const uint8_t *in = data;
 
     if (len > SIZE_MAX / 2)

@@ -146,9 +146,8 @@ bool units_parse_duration(const char *text, uint64_t *ns, const char **why)
     }
     uint64_t factor = time_factor(text);
     if (factor == 0) {
-        *why = *text == 0
-                   ? "has no unit: write ns, us, ms, s, m or h behind it, like 5s"
-                   : "is not a duration: write a number and ns, us, ms, s, m or h, like 5s";
+        *why = *text == 0 ? "has no unit: write ns, us, ms, s, m or h behind it, like 5s"
+                          : "is not a duration: write a number and ns, us, ms, s, m or h, like 5s";
         return false;
     }
     if (!scale_time(number, part, scale, factor, ns)) {

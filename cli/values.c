@@ -237,8 +237,8 @@ static int parse_hex(const struct word *word, char **out, size_t *out_len, struc
         int digit = digit_value(digits[i]);
         if (digit > 15) {
             free(data);
-            return mf_fail(err, MF_E_TYPE, "%s: hex: '%c' is not a hexadecimal digit",
-                           word->where, digits[i]);
+            return mf_fail(err, MF_E_TYPE, "%s: hex: '%c' is not a hexadecimal digit", word->where,
+                           digits[i]);
         }
         data[i / 2] = (char)(i % 2 == 0 ? digit << 4 : data[i / 2] | digit);
     }
@@ -262,8 +262,8 @@ static int parse_data(const struct word *word, void **owned, struct mf_value *va
         len--;
     } else if (text[0] == '@' || (is_bytes && strncmp(text, "hex:", 4) == 0)) {
         char *data = NULL;
-        status = text[0] == '@' ? read_file(word, &data, &len, err)
-                                : parse_hex(word, &data, &len, err);
+        status =
+            text[0] == '@' ? read_file(word, &data, &len, err) : parse_hex(word, &data, &len, err);
         *owned = data;
         text = data;
     }
@@ -333,8 +333,10 @@ int values_parse(const struct mf_signature *sig, char **words, size_t n, struct 
             values->bytes += values->value[i].bytes.len;
     }
     if (values->bytes > VALUES_BYTES_MAX)
-        return mf_fail(err, MF_E_TOO_LARGE, "%s: the arguments are too large: a call takes up to "
-                                            "1 GiB", sig->name);
+        return mf_fail(err, MF_E_TOO_LARGE,
+                       "%s: the arguments are too large: a call takes up to "
+                       "1 GiB",
+                       sig->name);
     return MF_OK;
 }
 

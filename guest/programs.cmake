@@ -3,7 +3,7 @@
 #
 #   mayfly_guest_program(result BUILD build SOURCE file OUTPUT file [FLAGS flag...])
 #
-# BUILD is musl, musl-pie, gcc, gcc-pie, gcc-lto, clang, bare, g++, g++-pie or
+# BUILD is musl, gcc, gcc-pie, gcc-lto, clang, bare, g++, g++-pie or
 # clang++. Sets `result` to the program, or to "" when its compiler is missing.
 
 find_program(MAYFLY_MUSL_GCC musl-gcc)
@@ -16,7 +16,6 @@ find_program(MAYFLY_GUEST_CLANGXX NAMES clang++ clang++-20 clang++-19 clang++-18
 
 # build, the variable with its compiler, and what is between compiler and source
 set(MAYFLY_BUILD_musl MAYFLY_MUSL_GCC -static)
-set(MAYFLY_BUILD_musl-pie MAYFLY_MUSL_GCC -static-pie -fPIE)
 set(MAYFLY_BUILD_gcc MAYFLY_GUEST_GCC -static)
 set(MAYFLY_BUILD_gcc-pie MAYFLY_GUEST_GCC -static-pie -fPIE)
 set(MAYFLY_BUILD_gcc-lto MAYFLY_GUEST_GCC -static -flto -ffunction-sections -fdata-sections

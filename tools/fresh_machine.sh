@@ -89,6 +89,8 @@ mount_devices()
     ln -s /proc/self/fd "$root/dev/fd"
     mkdir "$root/dev/shm" "$root/dev/pts"
     mount -t tmpfs shm "$root/dev/shm"
+    mount -t devpts devpts "$root/dev/pts"
+    ln -s pts/ptmx "$root/dev/ptmx"
 }
 
 try()

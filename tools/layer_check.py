@@ -41,8 +41,8 @@ RULES = {
     "tests/guests": ("include/mayfly/",),
     "tests/cli": ("include/mayfly/",),
     "tests/unit": ("abi/", "src/", "include/mayfly/"),
-    "tests/fuzz": ("abi/", "src/", "include/mayfly/"),
-    "tests/fault": ("abi/", "src/", "include/mayfly/"),
+    "tests/fuzz": ("abi/", "src/", "include/mayfly/", "tests/unit/"),
+    "tests/fault": ("abi/", "src/", "include/mayfly/", "tests/unit/"),
 }
 
 # Where a name in an #include is looked for, in this order, after the file's own

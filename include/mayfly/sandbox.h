@@ -67,7 +67,8 @@ struct mf_sandbox_options {
     int interrupt_signal;      /* see below */
     uint64_t memory_bytes;     /* guest memory, all of it; default 64 MiB; 1 MiB to 64 GiB */
     uint64_t stack_bytes;      /* of it the stack; default 1 MiB; 16 KiB to memory */
-    uint64_t mailbox_bytes;    /* largest frame of a call; default 64 KiB; 4 KiB to 1 GiB; a power of two */
+    uint64_t mailbox_bytes;    /* largest frame of a call; default 64 KiB; a power of two from
+                                  4 KiB to 1 GiB */
     uint64_t timeout_ns;       /* wall time of one call or run, host functions included; default none */
     uint64_t init_timeout_ns;  /* wall time until the guest is ready; default timeout_ns */
     uint64_t cpu_time_ns;      /* CPU time of the calling thread during one call; default none */
@@ -120,7 +121,7 @@ MF_API int mf_sandbox_start(struct mf_sandbox *sandbox, struct mf_error *err);
  * Calls the exported function `name` with `nargs` values. What arguments point
  * to is copied before the function returns. *result (may be NULL) is a value of
  * the signature's result type; what it points to lives in the sandbox until its
- * next call (inside a host function: until the host function returns).
+ * next call (inside a host function: until that function's next call or return).
  *
  * May be called from a host function of the same sandbox (a nested call).
  *
@@ -159,7 +160,8 @@ MF_API int mf_sandbox_set_limits(struct mf_sandbox *sandbox, uint64_t timeout_ns
 /*
  * `len` bytes that live until the host function which asked returns its result
  * (outside of one: until the next call). For results of host functions. NULL
- * when they do not fit into what the sandbox has for that (twice its mailbox).
+ * when they do not fit into what the sandbox has for that (four times its mailbox,
+ * shared with the arguments and results of calls in progress).
  */
 MF_API void *mf_sandbox_scratch(struct mf_sandbox *sandbox, size_t len);
 
@@ -198,6 +200,7 @@ struct mf_stats {
     uint64_t pages_touched; /* pages of guest memory that the host holds in memory now */
 };
 
+/* Fills *stats as far as its `size` goes. By the thread that uses the sandbox. */
 MF_API void mf_sandbox_get_stats(const struct mf_sandbox *sandbox, struct mf_stats *stats);
 
 /* Calls `fn` for each denied system call: number, name or NULL, how often. */

@@ -35,7 +35,7 @@ int frame_copy(struct mf_sandbox *sandbox, const struct mailbox_area *area, uint
     uint8_t *bytes = arena_alloc(&sandbox->arena, header.size);
     if (!bytes)
         return error_set(err, MF_E_PROTOCOL,
-                         "nested calls hold more data than twice the mailbox; raise mailbox_bytes");
+                         "calls and scratch hold more than four times the mailbox; raise mailbox_bytes");
     /* The guest may have changed the bytes since: only the checked header counts. */
     area_copy(bytes, area, offset, header.size);
     memcpy(bytes, &header, sizeof header);
@@ -171,7 +171,8 @@ static int call_nested(struct mf_sandbox *sandbox, const struct image_function *
                        const struct mf_value *args, size_t nargs, struct mf_value *result,
                        struct mf_error *err)
 {
-    uint32_t offset = sandbox->innermost->exchange_offset;
+    struct host_call *caller = sandbox->innermost;
+    uint32_t offset = caller->exchange_offset;
     uint64_t room = sandbox->exchange.size - offset;
     uint64_t size = codec_frame_size(args, nargs);
     if (sandbox->depth >= sandbox->options.max_depth)
@@ -182,6 +183,11 @@ static int call_nested(struct mf_sandbox *sandbox, const struct image_function *
     struct mf_abi_frame header = call_header(sandbox, function);
     codec_encode(sandbox->exchange.base + offset, (uint32_t)size, &header, args, nargs);
     sandbox->stats.bytes_in += size;
+
+    /* The answer before this one is no longer needed; scratch taken since then is. */
+    if (sandbox->arena.used == caller->result_end)
+        sandbox->arena.used = caller->result_start;
+    caller->result_start = sandbox->arena.used;
 
     struct run_result run;
     struct mf_abi_frame *frame;
@@ -195,6 +201,7 @@ static int call_nested(struct mf_sandbox *sandbox, const struct image_function *
         rc = error_set(err, MF_E_PROTOCOL, "the guest did not answer a nested call where it was");
     else
         rc = frame_copy(sandbox, &sandbox->exchange, offset, room, &frame, err);
+    caller->result_end = sandbox->arena.used;
     if (rc == 0)
         rc = frame_answer(sandbox, frame, header.id, &function->signature, result, err);
     if (rc != 0 && !is_soft_error(rc))

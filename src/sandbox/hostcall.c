@@ -48,7 +48,12 @@ static int run_function(struct mf_sandbox *sandbox, const struct mf_abi_frame *c
                         uint32_t offset, const struct host_function *function,
                         const struct mf_value *args, struct mf_error *err)
 {
-    struct host_call here = {.outer = sandbox->innermost, .exchange_offset = offset};
+    struct host_call here = {
+        .outer = sandbox->innermost,
+        .exchange_offset = offset,
+        .result_start = sandbox->arena.used,
+        .result_end = sandbox->arena.used,
+    };
     struct mf_value result = mf_void();
     struct mf_error failure;
     error_clear(&failure);

@@ -51,6 +51,7 @@ struct arena {
 struct host_call {
     struct host_call *outer;
     uint32_t exchange_offset; /* of the guest's frame, where its answer goes */
+    size_t result_start, result_end; /* where its last nested call's answer is in the arena */
 };
 
 struct mf_sandbox {

@@ -232,7 +232,7 @@ json_result() {
 @test "a fault: status 134, kind, function and address in one line" {
     run --separate-stderr guest call "$W" crash
     status_is 134
-    contains "$stderr" "guest fault: null-dereference" "null pointer dereference" "crash+0x"
+    contains "$stderr" "guest fault: null pointer dereference" "null-dereference" "crash+0"
     [ "$(wc -l <<<"$stderr")" -eq 1 ]
     run --separate-stderr guest call --verbose "$W" crash
     status_is 134

@@ -112,7 +112,7 @@ same_as_host() {
 @test "a fault: status 134 and one line" {
     run --separate-stderr guest run "$P" crash
     status_is 134
-    contains "$stderr" "mayfly run: guest fault: null-dereference" "crash+0x"
+    contains "$stderr" "mayfly run: guest fault: null pointer dereference" "null-dereference" "crash+0"
 }
 
 @test "abort(): status 134" {

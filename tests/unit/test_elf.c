@@ -383,6 +383,8 @@ static void refuses_segments_that_meet(void **state)
     build_phdr(&b, 2)->p_vaddr = BUILD_BASE + BUILD_CODE + 0x100;
     assert_refused(&b, "segments at 0x401000 (r-x) and 0x401100 (r--) share one page");
     assert_refused(&b, "-z,separate-code");
+    build_phdr(&b, 2)->p_flags = PF_R | PF_W;
+    assert_refused(&b, "0x401100 (rw-) share one page");
     /* With the same rights they may share it. */
     struct elf elf;
     build_phdr(&b, 2)->p_flags = PF_X;
@@ -601,15 +603,18 @@ static void finds_symbols(void **state)
     build_symbol(&b, "weak_twin", code + 0x40, 0x10, STB_WEAK);
     build_symbol(&b, "assembly", code + 0x80, 0, STB_GLOBAL);
     build_symbol(&b, "bad\x1b[31m\xff", code + 0xc0, 0x10, STB_GLOBAL);
+    build_symbol(&b, "", code + 0xd0, 0, STB_GLOBAL);
+    ((Elf64_Sym *)(b.bytes + BUILD_SYMBOLS) + b.nsymbols - 1)->st_name = 0;
     build_symbol(&b, "huge", code + 0xf0, UINT64_MAX, STB_GLOBAL);
     parse_right(&b, &elf);
-    assert_int_equal(elf.nsymbols, 7);
+    assert_int_equal(elf.nsymbols, 8);
     assert_symbol(&elf, &b, code, "_start", 0);
     assert_symbol(&elf, &b, code + 0x1f, "_start", 0x1f);
     assert_symbol(&elf, &b, code + 0x4f, "twin", 0xf);
     assert_symbol(&elf, &b, code + 0x88, "assembly", 8);
     assert_symbol(&elf, &b, code + 0x20, NULL, 0);
     assert_symbol(&elf, &b, code + 0xc1, "bad?[31m?", 1);
+    assert_symbol(&elf, &b, code + 0xd8, "assembly", 0x58); /* not the one without a name */
     assert_symbol(&elf, &b, code + 0xf8, "huge", 8);
     assert_symbol(&elf, &b, code + 0x100, NULL, 0); /* behind the code */
     assert_symbol(&elf, &b, BUILD_BASE + BUILD_DATA, NULL, 0);

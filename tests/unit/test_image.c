@@ -434,6 +434,10 @@ static void refuses_bad_arguments(void **state)
     assert_int_equal(mf_image_from_memory(NULL, 0, "x", &image, &err), MF_E_IMAGE);
     assert_non_null(strstr(err.message, "x: the file is empty"));
     assert_int_equal(mf_image_open(NULL, &image, &err), MF_E_ARGUMENT);
+    /* The length is refused before the data is looked at. */
+    assert_int_equal(mf_image_from_memory("x", ((size_t)1 << 30) + 1, "x", &image, &err),
+                     MF_E_IMAGE);
+    assert_non_null(strstr(err.message, "at most 1 GiB"));
 }
 
 /* A folder of its own for each test that needs files. */
@@ -525,6 +529,14 @@ static void shows_the_end_of_long_names(void **state)
     strcpy(path + 500, "/\x1b\xff-the-end");
     assert_int_equal(mf_image_open(path, &image, &err), MF_E_SYSTEM);
     assert_non_null(strstr(err.message, "pp/?\?-the-end: cannot be opened: "));
+
+    /* A name is not cut inside of a character: 63 bytes are shown, and these take 2. */
+    for (size_t i = 0; i < 400; i += 2)
+        memcpy(path + i, "\xc3\xbc", 2);
+    path[400] = 0;
+    assert_int_equal(mf_image_open(path, &image, &err), MF_E_SYSTEM);
+    assert_int_equal(strcspn(err.message, ":"), 62);
+    assert_memory_equal(err.message, "\xc3\xbc", 2);
 }
 
 int main(void)

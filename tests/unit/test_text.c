@@ -70,9 +70,17 @@ static int reference_is_utf8(const unsigned char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
         uint32_t c = s[i];
-        unsigned more = c < 0x80 ? 0 : (c >> 5) == 6 ? 1 : (c >> 4) == 14 ? 2 : (c >> 3) == 30 ? 3 : 9;
         static const uint32_t least[] = {1, 0x80, 0x800, 0x10000};
+        unsigned more = 9;
 
+        if (c < 0x80)
+            more = 0;
+        else if (c >> 5 == 6)
+            more = 1;
+        else if (c >> 4 == 14)
+            more = 2;
+        else if (c >> 3 == 30)
+            more = 3;
         if (more == 9 || i + more >= len)
             return 0;
         if (more)

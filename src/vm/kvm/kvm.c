@@ -225,7 +225,7 @@ static int kvm_move(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, stru
 static void kvm_describe(struct vm *vm, char *buf, size_t size)
 {
     const struct kvm_vm *kvm = (const struct kvm_vm *)vm;
-    snprintf(buf, size, "sse2 %s syscall=%s", kvm->has_avx ? "avx" : "no-avx",
+    snprintf(buf, size, "sse2 %s syscall=%s", kvm->cpu->has_avx ? "avx" : "no-avx",
              kvm->syscall_keeps_cpl ? "cpl3" : "cpl0");
 }
 

@@ -8,16 +8,17 @@
 
 extern const struct vm_ops kvm_ops;
 
-/* The inside of a VM of this backend, shared by the files of this folder. */
+struct kvm_cpu;
 struct kvm_run;
 
+/* The inside of a VM of this backend, shared by the files of this folder. */
 struct kvm_vm {
     struct vm vm; /* first */
     int kvm_fd, vm_fd, vcpu_fd;
     struct kvm_run *run; /* shared with the kernel */
     size_t run_bytes;
     int signal;     /* stops a running vCPU; MF_SIGNAL_NONE */
-    bool has_avx;
+    const struct kvm_cpu *cpu;
     /*
      * How this host treats SYSCALL at CPL 3: on hardware the stub runs at CPL 0 and
      * must return by SYSRETQ; on others CPL stays 3 and the host sets RIP.
@@ -33,7 +34,18 @@ struct kvm_vm {
     pthread_t runner;
 };
 
-/* kvm_state.c: registers of a new vCPU, CPUID, MSRs, and the self-test. */
+/* kvm_cpuid.c: the CPU that guests see; immutable, for the life of the process. */
+struct kvm_cpuid2;
+struct kvm_cpu {
+    struct kvm_cpuid2 *cpuid;
+    bool has_avx; /* XCR0 can have KVM_XCR0 */
+};
+
+#define KVM_XCR0 7u /* x87, SSE, AVX */
+
+int kvm_cpu_get(int kvm_fd, const struct kvm_cpu **out, struct mf_error *err);
+
+/* kvm_state.c: registers of a new vCPU, and the self-test. */
 int kvm_state_init(struct kvm_vm *kvm, struct mf_error *err);
 int kvm_set_segment_base(struct vm *vm, unsigned index, uint64_t base, struct mf_error *err);
 uint64_t kvm_get_segment_base(struct vm *vm, unsigned index);

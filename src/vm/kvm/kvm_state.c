@@ -14,71 +14,13 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-
-#define CPUID_ENTRIES 256
-#define CPUID_HYPERVISOR_FIRST 0x40000000u
-#define CPUID_HYPERVISOR_LAST 0x400fffffu
-/* Leaf 7: protection keys, which would need CR4.PKE. */
-#define CPUID_7_ECX_PKU (3u << 3)
-/* Leaf 7: AVX-512 in all its parts, whose registers XCR0 leaves out. */
-#define CPUID_7_EBX_AVX512 0xdc230000u
-#define CPUID_7_ECX_AVX512 0x00005842u
-#define CPUID_7_EDX_AVX512 0x0080010cu
-#define CPUID_7_EDX_AMX 0x03400000u
-
-#define XCR0_X87_SSE 3u
-#define XCR0_AVX 4u
 
 static int host_error(struct mf_error *err, const char *what)
 {
     return error_set_errno(err, errno == ENOMEM ? MF_E_NO_MEMORY : MF_E_SYSTEM, errno,
                            "KVM refused %s", what);
-}
-
-/*
- * What the guest may see of the CPU: what KVM offers, less what our state does not
- * enable. Notes which extended state there is (leaf 13 has the bits of XCR0): not
- * every KVM lists XSAVE in leaf 1, though it has it.
- */
-static void filter_cpuid(struct kvm_vm *kvm, struct kvm_cpuid2 *cpuid)
-{
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < cpuid->nent; i++) {
-        struct kvm_cpuid_entry2 entry = cpuid->entries[i];
-        if (entry.function >= CPUID_HYPERVISOR_FIRST && entry.function <= CPUID_HYPERVISOR_LAST)
-            continue;
-        if (entry.function == 7 && entry.index == 0) {
-            entry.ebx &= ~CPUID_7_EBX_AVX512;
-            entry.ecx &= ~(CPUID_7_ECX_AVX512 | CPUID_7_ECX_PKU);
-            entry.edx &= ~(CPUID_7_EDX_AVX512 | CPUID_7_EDX_AMX);
-        }
-        if (entry.function == 13 && entry.index == 0)
-            kvm->has_avx = (entry.eax & (XCR0_X87_SSE | XCR0_AVX)) == (XCR0_X87_SSE | XCR0_AVX);
-        cpuid->entries[kept++] = entry;
-    }
-    cpuid->nent = kept;
-}
-
-static int set_cpuid(struct kvm_vm *kvm, struct mf_error *err)
-{
-    struct kvm_cpuid2 *cpuid =
-        calloc(1, sizeof *cpuid + CPUID_ENTRIES * sizeof cpuid->entries[0]);
-    if (!cpuid)
-        return error_set(err, MF_E_NO_MEMORY, "cannot allocate the CPUID table");
-    cpuid->nent = CPUID_ENTRIES;
-    int rc = 0;
-    if (ioctl(kvm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) != 0) {
-        rc = host_error(err, "to list the CPU's features");
-    } else {
-        filter_cpuid(kvm, cpuid);
-        if (ioctl(kvm->vcpu_fd, KVM_SET_CPUID2, cpuid) != 0)
-            rc = host_error(err, "to set the CPU's features");
-    }
-    free(cpuid);
-    return rc;
 }
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl)
@@ -117,7 +59,7 @@ static int set_sregs(struct kvm_vm *kvm, struct mf_error *err)
     sregs.cr0 = X86_CR0;
     sregs.cr2 = 0;
     sregs.cr3 = LAYOUT_GPA(PML4);
-    sregs.cr4 = X86_CR4_BASE | (kvm->has_avx ? X86_CR4_OSXSAVE : 0);
+    sregs.cr4 = X86_CR4_BASE | (kvm->cpu->has_avx ? X86_CR4_OSXSAVE : 0);
     sregs.cr8 = 0;
     sregs.efer = X86_EFER;
     if (ioctl(kvm->vcpu_fd, KVM_SET_SREGS, &sregs) != 0)
@@ -145,7 +87,7 @@ static int set_msrs(struct kvm_vm *kvm, const struct kvm_msr_entry *entries, siz
 static int set_xcr0(struct kvm_vm *kvm, struct mf_error *err)
 {
     struct kvm_xcrs xcrs = {.nr_xcrs = 1};
-    xcrs.xcrs[0].value = XCR0_X87_SSE | XCR0_AVX;
+    xcrs.xcrs[0].value = KVM_XCR0;
     if (ioctl(kvm->vcpu_fd, KVM_SET_XCRS, &xcrs) != 0)
         return host_error(err, "the extended control register");
     return 0;
@@ -212,12 +154,14 @@ int kvm_state_init(struct kvm_vm *kvm, struct mf_error *err)
         {.index = X86_MSR_LSTAR, .data = X86_SYSCALL_GVA},
         {.index = X86_MSR_SFMASK, .data = X86_SFMASK},
     };
-    int rc = set_cpuid(kvm, err);
+    int rc = kvm_cpu_get(kvm->kvm_fd, &kvm->cpu, err);
+    if (rc == 0 && ioctl(kvm->vcpu_fd, KVM_SET_CPUID2, kvm->cpu->cpuid) != 0)
+        rc = host_error(err, "the CPU's features");
     if (rc == 0)
         rc = set_sregs(kvm, err);
     if (rc == 0)
         rc = set_msrs(kvm, msrs, ARRAY_LEN(msrs), err);
-    if (rc == 0 && kvm->has_avx)
+    if (rc == 0 && kvm->cpu->has_avx)
         rc = set_xcr0(kvm, err);
     if (rc == 0)
         rc = self_test(kvm, err);

@@ -47,7 +47,8 @@ static int flood(void)
     return 3;
 }
 
-static int crash(void)
+/* Not inlined, so that the fault names it. */
+__attribute__((noinline)) static int crash(void)
 {
     volatile int *nowhere = NULL;
 

@@ -160,8 +160,8 @@ MF_EXPORT(crash, "void crash()");
 
 static struct mf_value spin(const struct mf_value *arg)
 {
-    (void)arg;
-    for (;;)
-        __asm__ volatile("" : : : "memory");
+    while (arg != NULL)
+        __asm__ volatile("" : "+r"(arg) : : "memory");
+    return mf_void();
 }
 MF_EXPORT(spin, "void spin()");
