@@ -26,14 +26,14 @@ static void call_close(void *state)
 static int call_once(struct call_state *call, struct mf_error *err)
 {
     struct mf_value answer;
-    int status = mf_sandbox_call_index(call->sandbox, call->function, &call->argument, 1, &answer,
-                                       err);
+    int status =
+        mf_sandbox_call_index(call->sandbox, call->function, &call->argument, 1, &answer, err);
 
     if (status != MF_OK)
         return status;
-    if (answer.type != call->argument.type || (answer.type == MF_STRING
-                                                   ? answer.string.len != call->argument.string.len
-                                                   : answer.bytes.len != call->argument.bytes.len))
+    if (answer.type != call->argument.type ||
+        (answer.type == MF_STRING ? answer.string.len != call->argument.string.len
+                                  : answer.bytes.len != call->argument.bytes.len))
         return mf_fail(err, MF_E_PROTOCOL, "the guest answered something else");
     return MF_OK;
 }
@@ -57,9 +57,8 @@ static int prepare(const struct bench *bench, struct call_state *call, const cha
 }
 
 /* A sandbox that has answered its first call; `bytes` is the caller's no longer. */
-static int open_function(const struct bench *bench, const char *function,
-                         struct mf_value argument, uint8_t *bytes, uint64_t mailbox_bytes,
-                         void **state, struct mf_error *err)
+static int open_function(const struct bench *bench, const char *function, struct mf_value argument,
+                         uint8_t *bytes, uint64_t mailbox_bytes, void **state, struct mf_error *err)
 {
     struct call_state *call = calloc(1, sizeof(*call));
     int status;
@@ -101,8 +100,8 @@ static int open_bytes(const struct bench *bench, void **state, struct mf_error *
     if (bytes == NULL)
         return bench_no_memory(err);
     memset(bytes, 0x5a, BENCH_BYTES);
-    return open_function(bench, "echo_bytes", mf_bytes(bytes, BENCH_BYTES), bytes,
-                         4 * BENCH_BYTES, state, err);
+    return open_function(bench, "echo_bytes", mf_bytes(bytes, BENCH_BYTES), bytes, 4 * BENCH_BYTES,
+                         state, err);
 }
 
 static int call_round(void *state, unsigned operations, double *value, struct mf_error *err)
@@ -121,9 +120,12 @@ static int call_round(void *state, unsigned operations, double *value, struct mf
     return MF_OK;
 }
 
-#define CALL_MEASURE(id, text, open_fn)                                                         \
-    const struct bench_measure id = {                                                           \
-        .name = text, .open = open_fn, .round = call_round, .close = call_close,                \
+#define CALL_MEASURE(id, text, open_fn) \
+    const struct bench_measure id = {   \
+        .name = text,                   \
+        .open = open_fn,                \
+        .round = call_round,            \
+        .close = call_close,            \
     }
 
 CALL_MEASURE(bench_call_echo, "mf_sandbox_call_index of echo", open_echo);

@@ -24,28 +24,28 @@
 #define PORT 0xb0
 
 /* Guest physical pages, which are also the guest's virtual ones. */
-#define GPA_PML4 0x1000
-#define GPA_PDPT 0x2000
-#define GPA_PD 0x3000
+#define GPA_PML4        0x1000
+#define GPA_PDPT        0x2000
+#define GPA_PD          0x3000
 #define GPA_DESCRIPTORS 0x4000 /* the GDT, and the TSS behind it */
-#define GPA_CODE 0x5000
+#define GPA_CODE        0x5000
 
-#define GDT_BYTES 56 /* null, two of the kernel, two of the user, TSS (16 bytes) */
-#define TSS_OFFSET 64
-#define TSS_BYTES 104
+#define GDT_BYTES    56 /* null, two of the kernel, two of the user, TSS (16 bytes) */
+#define TSS_OFFSET   64
+#define TSS_BYTES    104
 #define BITMAP_BYTES (PORT / 8 + 1)
-#define PORT_WIDTH 0x0f /* `out %eax` writes to four ports */
+#define PORT_WIDTH   0x0f /* `out %eax` writes to four ports */
 /* The CPU reads one byte beyond the one that holds the port's bit. */
-#define TSS_LIMIT (TSS_BYTES + BITMAP_BYTES)
+#define TSS_LIMIT    (TSS_BYTES + BITMAP_BYTES)
 
 #define PTE_PRESENT 0x01
-#define PTE_WRITE 0x02
-#define PTE_USER 0x04
-#define PTE_LARGE 0x80
+#define PTE_WRITE   0x02
+#define PTE_USER    0x04
+#define PTE_LARGE   0x80
 
 #define CR0_PE_MP_ET_NE_WP_PG 0x80010033
-#define CR4_PAE 0x20
-#define EFER_SCE_LME_LMA 0x501
+#define CR4_PAE               0x20
+#define EFER_SCE_LME_LMA      0x501
 
 #define CPUID_ENTRIES 256
 
@@ -118,7 +118,7 @@ static void build_memory(uint8_t *memory, enum floor_guest guest)
     put_u64(memory, GPA_DESCRIPTORS + 0x10, 0x00cf93000000ffff); /* kernel data */
     put_u64(memory, GPA_DESCRIPTORS + 0x18, 0x00cff3000000ffff); /* user data */
     put_u64(memory, GPA_DESCRIPTORS + 0x20, 0x00affb000000ffff); /* user code */
-    put_u64(memory, GPA_DESCRIPTORS + 0x28, /* busy 64-bit TSS */
+    put_u64(memory, GPA_DESCRIPTORS + 0x28,                      /* busy 64-bit TSS */
             UINT64_C(0x00008b0000000000) | (tss_base << 16) | TSS_LIMIT);
 
     memcpy(tss + 102, &bitmap_offset, sizeof(bitmap_offset));
@@ -134,8 +134,15 @@ static void build_memory(uint8_t *memory, enum floor_guest guest)
 static struct kvm_segment user_segment(uint16_t selector, uint8_t type, bool code)
 {
     struct kvm_segment segment = {
-        .limit = 0xffffffff, .selector = selector, .type = type, .present = 1,
-        .dpl = 3, .db = !code, .s = 1, .l = code, .g = 1,
+        .limit = 0xffffffff,
+        .selector = selector,
+        .type = type,
+        .present = 1,
+        .dpl = 3,
+        .db = !code,
+        .s = 1,
+        .l = code,
+        .g = 1,
     };
     return segment;
 }
@@ -152,8 +159,11 @@ static int load_registers(struct floor_vm *vm, struct mf_error *err)
     sregs.ss = user_segment(0x1b, 3, false);
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
     sregs.tr = (struct kvm_segment){
-        .base = GPA_DESCRIPTORS + TSS_OFFSET, .limit = TSS_LIMIT, .selector = 0x28,
-        .type = 11, .present = 1,
+        .base = GPA_DESCRIPTORS + TSS_OFFSET,
+        .limit = TSS_LIMIT,
+        .selector = 0x28,
+        .type = 11,
+        .present = 1,
     };
     sregs.gdt.base = GPA_DESCRIPTORS;
     sregs.gdt.limit = GDT_BYTES - 1;

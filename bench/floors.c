@@ -104,8 +104,8 @@ static int round_create(void *state, unsigned operations, double *value, struct 
     unsigned i;
 
     for (i = 0; i < operations; i++) {
-        int status = floor_vm_open(&floor->kvm, BENCH_MEMORY_BYTES, FLOOR_GUEST_EXITS, &floor->vm,
-                                   err);
+        int status =
+            floor_vm_open(&floor->kvm, BENCH_MEMORY_BYTES, FLOOR_GUEST_EXITS, &floor->vm, err);
 
         if (status != MF_OK)
             return status;

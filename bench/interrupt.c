@@ -18,10 +18,10 @@
 #include <string.h>
 #include <time.h>
 
-#define SIGNAL SIGUSR2
-#define SETTLE_MS 1          /* from the guest's word to its loop */
+#define SIGNAL         SIGUSR2
+#define SETTLE_MS      1     /* from the guest's word to its loop */
 #define START_LIMIT_MS 10000 /* a guest that did not start by then never will */
-#define RESEND_MS 100
+#define RESEND_MS      100
 
 /* The second thread, and what the two tell each other. */
 struct runner {
@@ -78,8 +78,7 @@ static void runner_finish(struct runner *runner)
 }
 
 /* Waits for the end of the thread; sets *value to the time since `start_us`. */
-static int runner_join(struct runner *runner, double start_us, double *value,
-                       struct mf_error *err)
+static int runner_join(struct runner *runner, double start_us, double *value, struct mf_error *err)
 {
     pthread_join(runner->thread, NULL);
     sem_destroy(&runner->done);
@@ -127,8 +126,7 @@ static void *interrupt_thread(void *arg)
     struct runner *runner = &interrupt->runner;
     struct mf_value forever = mf_u64(0);
 
-    runner->status = mf_sandbox_call(interrupt->sandbox, "spin", &forever, 1, NULL,
-                                     &runner->error);
+    runner->status = mf_sandbox_call(interrupt->sandbox, "spin", &forever, 1, NULL, &runner->error);
     runner_finish(runner);
     if (runner->status == MF_E_INTERRUPTED)
         runner->status = MF_OK;
@@ -265,8 +263,7 @@ static void signal_until_done(struct runner *runner)
 static int signal_once(struct signal_state *floor, double *value, struct mf_error *err)
 {
     double start_us;
-    int status = floor_vm_open(&floor->kvm, BENCH_MEMORY_BYTES, FLOOR_GUEST_SPINS, &floor->vm,
-                               err);
+    int status = floor_vm_open(&floor->kvm, BENCH_MEMORY_BYTES, FLOOR_GUEST_SPINS, &floor->vm, err);
 
     if (status != MF_OK)
         return status;

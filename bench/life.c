@@ -46,8 +46,8 @@ static int life_open(const struct bench *bench, void **state, struct mf_error *e
 static int create_and_call(struct life_state *life, struct mf_sandbox **out, struct mf_error *err)
 {
     struct mf_value argument = mf_string(BENCH_TEXT);
-    int status = mf_sandbox_create(life->guest.image, life->guest.host, &life->guest.options, out,
-                                   err);
+    int status =
+        mf_sandbox_create(life->guest.image, life->guest.host, &life->guest.options, out, err);
 
     if (status != MF_OK)
         return status;

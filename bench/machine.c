@@ -36,6 +36,6 @@ void bench_machine(char *buf, size_t size)
         return;
     }
     cpu_model(model, sizeof(model), kernel.machine);
-    snprintf(buf, size, "%s, %ld CPUs, %s %s", model, sysconf(_SC_NPROCESSORS_ONLN),
-             kernel.sysname, kernel.release);
+    snprintf(buf, size, "%s, %ld CPUs, %s %s", model, sysconf(_SC_NPROCESSORS_ONLN), kernel.sysname,
+             kernel.release);
 }

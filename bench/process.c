@@ -67,8 +67,7 @@ static int run_once(struct process_state *process, struct mf_error *err)
     number = posix_spawn(&child, process->argv[0], &process->actions, NULL,
                          (char *const *)process->argv, environment);
     if (number != 0)
-        return mf_fail(err, MF_E_SYSTEM, "cannot start %s: %s", process->argv[0],
-                       strerror(number));
+        return mf_fail(err, MF_E_SYSTEM, "cannot start %s: %s", process->argv[0], strerror(number));
     if (waitpid(child, &wait_status, 0) != child || !WIFEXITED(wait_status) ||
         WEXITSTATUS(wait_status) != 0)
         return mf_fail(err, MF_E_SYSTEM, "%s %s failed", process->argv[0],

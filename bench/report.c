@@ -64,30 +64,47 @@ static json_t *number(bool present, double value)
     return present ? json_real(value) : json_null();
 }
 
+/* Both return -1 when memory is out. */
+static int set_number(json_t *object, const char *key, bool present, double value)
+{
+    return json_object_set_new(object, key, number(present, value));
+}
+
+static int set_text(json_t *object, const char *key, const char *text)
+{
+    return json_object_set_new(object, key, text != NULL ? json_string(text) : json_null());
+}
+
+/* NULL when memory is out. */
 static json_t *result_to_json(const struct bench_result *result, const char *machine)
 {
     const struct bench_measure *floor = result->floor_measure;
-    bool has_floor = floor != NULL;
+    double ratio = bench_ratio(result);
+    json_t *object = json_object();
+    int failed = 0;
 
-    return json_pack("{s:s, s:s, s:s, s:f, s:s?, s:o, s:o, s:o, s:i, s:f, s:f, s:o, s:o, s:b, "
-                     "s:i, s:s, s:s}",
-                     "name", result->figure->name,
-                     "backend", mf_backend_name(result->backend),
-                     "unit", result->figure->unit,
-                     "value", result->value.median,
-                     "floor_name", has_floor ? floor->name : NULL,
-                     "floor", number(has_floor, result->floor.median),
-                     "ratio", number(bench_ratio(result) > 0, bench_ratio(result)),
-                     "target", number(result->target > 0, result->target),
-                     "rounds", (int)result->rounds,
-                     "value_p10", result->value.p10,
-                     "value_p90", result->value.p90,
-                     "floor_p10", number(has_floor, result->floor.p10),
-                     "floor_p90", number(has_floor, result->floor.p90),
-                     "noisy", (int)bench_is_noisy(result),
-                     "operations", (int)result->figure->operations,
-                     "machine", machine,
-                     "version", mf_version());
+    failed |= set_text(object, "name", result->figure->name);
+    failed |= set_text(object, "backend", mf_backend_name(result->backend));
+    failed |= set_text(object, "unit", result->figure->unit);
+    failed |= set_number(object, "value", true, result->value.median);
+    failed |= set_text(object, "floor_name", floor != NULL ? floor->name : NULL);
+    failed |= set_number(object, "floor", floor != NULL, result->floor.median);
+    failed |= set_number(object, "ratio", ratio > 0, ratio);
+    failed |= set_number(object, "target", result->target > 0, result->target);
+    failed |= json_object_set_new(object, "rounds", json_integer(result->rounds));
+    failed |= set_number(object, "value_p10", true, result->value.p10);
+    failed |= set_number(object, "value_p90", true, result->value.p90);
+    failed |= set_number(object, "floor_p10", floor != NULL, result->floor.p10);
+    failed |= set_number(object, "floor_p90", floor != NULL, result->floor.p90);
+    failed |= json_object_set_new(object, "noisy", json_boolean(bench_is_noisy(result)));
+    failed |= json_object_set_new(object, "operations", json_integer(result->figure->operations));
+    failed |= set_text(object, "machine", machine);
+    failed |= set_text(object, "version", mf_version());
+    if (failed != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
 }
 
 int bench_print_json(FILE *out, const struct bench_result *results, size_t count,

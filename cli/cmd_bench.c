@@ -37,11 +37,12 @@ static int print_list_json(void)
     json_t *array = json_array();
 
     for (i = 0; i < count; i++) {
-        json_t *target = figures[i].target > 0 ? json_real(figures[i].target) : json_null();
+        const struct bench_figure *figure = &figures[i];
+        json_t *target = figure->target > 0 ? json_real(figure->target) : json_null();
 
-        json_array_append_new(array, json_pack("{s:s, s:s, s:o, s:s}", "name", figures[i].name,
-                                               "unit", figures[i].unit, "target", target, "what",
-                                               figures[i].what));
+        json_array_append_new(array, json_pack("{s:s, s:s, s:o, s:s}", "name", figure->name,
+                                               "unit", figure->unit, "target", target, "what",
+                                               figure->what));
     }
     json_dumpf(array, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
@@ -125,8 +126,8 @@ static int choose_backend(struct session *session)
         status = mf_backend_probe(session->bench.backend, &info, &err);
     }
     if (status == MF_OK && !info.usable)
-        status = mf_fail(&err, MF_E_BACKEND, "the backend %s is not usable: %s", info.name,
-                         info.reason);
+        status =
+            mf_fail(&err, MF_E_BACKEND, "the backend %s is not usable: %s", info.name, info.reason);
     return status == MF_OK ? CLI_GO_ON : cli_library_error("bench", session->options.json, &err);
 }
 
@@ -139,8 +140,8 @@ static void find_guests(struct session *session, int folder_len)
     size_t i;
 
     for (i = 0; i < LEN(guest_places); i++) {
-        snprintf(session->guests, sizeof session->guests, "%.*s/%s", folder_len,
-                 session->command, guest_places[i]);
+        snprintf(session->guests, sizeof session->guests, "%.*s/%s", folder_len, session->command,
+                 guest_places[i]);
         if (access(session->guests, X_OK) == 0)
             return;
     }

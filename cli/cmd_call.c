@@ -16,7 +16,7 @@
 static uint64_t choose_mailbox(const struct values *values)
 {
     /* Strings and bytes, plus at most 24 bytes of header and padding for each value. */
-    uint64_t needed = values->bytes + (MF_PARAMS_MAX + 1) * 24 + 64;
+    uint64_t needed = values->bytes + UINT64_C(24) * (MF_PARAMS_MAX + 1) + 64;
     uint64_t mailbox = MAILBOX_DEFAULT;
 
     while (mailbox < needed && mailbox < MAILBOX_MOST)

@@ -191,9 +191,11 @@ static double least_cpus(struct cgroup cgroup)
         char text[64], period_text[64];
         double quota = -1, period = 0;
         if (cgroup.version == 2) {
-            if (read_in(&cgroup, "cpu.max", text, sizeof text) &&
-                sscanf(text, "%lf %lf", &quota, &period) != 2)
-                quota = -1;
+            /* "QUOTA PERIOD" in us, or "max PERIOD", which no number begins. */
+            char *end = text;
+            if (read_in(&cgroup, "cpu.max", text, sizeof text))
+                quota = strtod(text, &end);
+            period = end != text ? strtod(end, NULL) : 0;
         } else if (read_in(&cgroup, "cpu.cfs_quota_us", text, sizeof text) &&
                    read_in(&cgroup, "cpu.cfs_period_us", period_text, sizeof period_text)) {
             quota = strtod(text, NULL);

@@ -171,7 +171,7 @@ static int parse_float(const struct word *word, struct mf_value *value, struct m
 static int read_all(int fd, const struct word *word, char **out, size_t *out_len,
                     struct mf_error *err)
 {
-    size_t len = 0, size = 64 * 1024;
+    size_t len = 0, size = (size_t)64 << 10;
     char *data = malloc(size);
 
     while (data != NULL) {

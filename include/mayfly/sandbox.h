@@ -69,10 +69,12 @@ struct mf_sandbox_options {
     uint64_t stack_bytes;      /* of it the stack; default 1 MiB; 16 KiB to memory */
     uint64_t mailbox_bytes;    /* largest frame of a call; default 64 KiB; a power of two from
                                   4 KiB to 1 GiB */
-    uint64_t timeout_ns;       /* wall time of one call or run, host functions included; default none */
+    uint64_t timeout_ns;       /* wall time of one call or run, host functions included;
+                                  default none */
     uint64_t init_timeout_ns;  /* wall time until the guest is ready; default timeout_ns */
     uint64_t cpu_time_ns;      /* CPU time of the calling thread during one call; default none */
-    uint64_t max_output_bytes; /* written to descriptors 1 and 2 and logged, over the sandbox's life; default 64 MiB; UINT64_MAX: no limit */
+    uint64_t max_output_bytes; /* written to descriptors 1 and 2 and logged, over the
+                                  sandbox's life; default 64 MiB; UINT64_MAX: no limit */
     uint64_t max_host_calls;   /* over one call; default none */
     uint32_t max_depth;        /* nested calls; default 16 */
     uint32_t reserved;         /* 0 */

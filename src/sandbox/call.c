@@ -175,9 +175,10 @@ static int call_nested(struct mf_sandbox *sandbox, const struct image_function *
     uint32_t offset = caller->exchange_offset;
     uint64_t room = sandbox->exchange.size - offset;
     uint64_t size = codec_frame_size(args, nargs);
-    if (sandbox->depth >= sandbox->options.max_depth)
+    /* This call and the outermost, which is not nested, are both counted in depth. */
+    if (sandbox->depth - 1 > sandbox->options.max_depth)
         return error_set(err, MF_E_DEPTH, "%s: %u calls are nested already (max_depth)",
-                         function->signature.name, sandbox->depth);
+                         function->signature.name, sandbox->depth - 2);
     if (size > room)
         return too_large(&function->signature, size, room, err);
     struct mf_abi_frame header = call_header(sandbox, function);

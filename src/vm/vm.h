@@ -94,7 +94,7 @@ struct vm_ops {
     void (*unmap)(struct vm *vm, mf_gva gva, uint64_t npages);
     /* discard: the mapped pages in the range read as zeros again; they stay mapped. */
     void (*discard)(struct vm *vm, mf_gva gva, uint64_t npages);
-    /* move: remaps the pages at `from` to `to` (both of `npages`, not overlapping, `to` unmapped). */
+    /* move: remaps the pages at `from` to `to`: both `npages`, not overlapping, `to` unmapped. */
     int (*move)(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, struct mf_error *err);
 
     /*

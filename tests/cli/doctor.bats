@@ -46,11 +46,15 @@ load helpers
 }
 
 @test "without a usable backend: status 1, and what to do" {
-    # A limit of address space that no VM fits into, but the command does.
-    run --separate-stderr bash -c 'ulimit -v 60000; MAYFLY_MODULE_PATH=/nonexistent \
-        timeout 60 "$MAYFLY" doctor --json'
+    # Two descriptors are enough to load libraries, but not for a VM on kvm; and a
+    # copy of the command has no modules beside itself.
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    cp "$MAYFLY" "$(dirname "$MAYFLY")"/libmayfly.so* "$BATS_TEST_TMPDIR/bin/"
+    run --separate-stderr bash -c 'exec 3>&- 4>&- 5>&-; ulimit -n 5
+        LD_LIBRARY_PATH=$0 MAYFLY_MODULE_PATH= exec "$0/mayfly" doctor --json' \
+        "$BATS_TEST_TMPDIR/bin"
     if [ "$status" -eq 0 ]; then
-        skip "a VM fits into 60 MB of address space"
+        skip "a soft backend is installed on this host"
     fi
     status_is 1
     json 'not r["usable"] and len(r["problems"]) >= 2'

@@ -346,6 +346,8 @@ static void refuses_bad_places(void **state)
     assert_refused(&b, "beyond the last address");
     build_phdr(&b, 3)->p_vaddr = UINT64_C(0xffff800000000000);
     assert_refused(&b, "beyond the last address");
+    build_phdr(&b, 3)->p_vaddr = MF_ABI_GVA_END - 0x2000; /* one page too far */
+    assert_refused(&b, "beyond the last address");
     build_phdr(&b, 3)->p_vaddr = MF_ABI_GVA_END - 0x3000;
     parse_right(&b, &elf);
 
@@ -601,16 +603,21 @@ static void finds_symbols(void **state)
     build_symbol(&b, "local_twin", code + 0x40, 0x10, STB_LOCAL);
     build_symbol(&b, "twin", code + 0x40, 0x10, STB_GLOBAL);
     build_symbol(&b, "weak_twin", code + 0x40, 0x10, STB_WEAK);
+    build_symbol(&b, "inner", code + 0x44, 4, STB_GLOBAL);
+    build_symbol(&b, "outer", code + 0x30, 0x30, STB_GLOBAL);
     build_symbol(&b, "assembly", code + 0x80, 0, STB_GLOBAL);
     build_symbol(&b, "bad\x1b[31m\xff", code + 0xc0, 0x10, STB_GLOBAL);
     build_symbol(&b, "", code + 0xd0, 0, STB_GLOBAL);
     ((Elf64_Sym *)(b.bytes + BUILD_SYMBOLS) + b.nsymbols - 1)->st_name = 0;
     build_symbol(&b, "huge", code + 0xf0, UINT64_MAX, STB_GLOBAL);
     parse_right(&b, &elf);
-    assert_int_equal(elf.nsymbols, 8);
+    assert_int_equal(elf.nsymbols, 10);
     assert_symbol(&elf, &b, code, "_start", 0);
     assert_symbol(&elf, &b, code + 0x1f, "_start", 0x1f);
     assert_symbol(&elf, &b, code + 0x4f, "twin", 0xf);
+    /* The innermost of several, whatever their order. */
+    assert_symbol(&elf, &b, code + 0x45, "inner", 1);
+    assert_symbol(&elf, &b, code + 0x52, "outer", 0x22);
     assert_symbol(&elf, &b, code + 0x88, "assembly", 8);
     assert_symbol(&elf, &b, code + 0x20, NULL, 0);
     assert_symbol(&elf, &b, code + 0xc1, "bad?[31m?", 1);

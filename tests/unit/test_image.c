@@ -241,6 +241,9 @@ static void refuses_tables_in_wrong_places(void **state)
     note.table_end = note.table_start - 5;
     memcpy(b.bytes + BUILD_NOTE_DESCRIPTION, &note, sizeof(note));
     assert_refused(&b, MF_E_IMAGE, "at most 1048576 bytes can be read");
+    note.table_end = note.table_start + (1 << 20) - 3; /* one byte too long */
+    memcpy(b.bytes + BUILD_NOTE_DESCRIPTION, &note, sizeof(note));
+    assert_refused(&b, MF_E_IMAGE, "at most 1048576 bytes can be read");
     note.table_end = note.table_start + (1 << 19);
     memcpy(b.bytes + BUILD_NOTE_DESCRIPTION, &note, sizeof(note));
     assert_refused(&b, MF_E_IMAGE, "is in no segment");
@@ -363,6 +366,17 @@ static void joins_equal_imports(void **state)
     assert_int_equal(image_import_by_record(image, a1), 1);
     assert_int_equal(image_import_by_record(image, a2), 1);
     assert_int_equal(image_import_by_record(image, m1), 2);
+    mf_image_close(image);
+
+    /* One that moved forward because of an equal one before it leads its equals, too. */
+    build_guest(&b);
+    build_record(&b, MF_ABI_RECORD_IMPORT, "void a()");
+    build_record(&b, MF_ABI_RECORD_IMPORT, "void a()");
+    z1 = build_record(&b, MF_ABI_RECORD_IMPORT, "void z(i32)");
+    z2 = build_record(&b, MF_ABI_RECORD_IMPORT, "void z(i32)");
+    image = open_right(&b);
+    assert_int_equal(image_import_by_record(image, z1), 1);
+    assert_int_equal(image_import_by_record(image, z2), 1);
     mf_image_close(image);
 
     build_record(&b, MF_ABI_RECORD_IMPORT, "void z(u32)");

@@ -285,7 +285,7 @@ static void test_write(void **state)
     assert_int_equal(CALL(f, write, 1, UINT64_MAX, 1), -EFAULT);
     assert_int_equal(CALL(f, write, 1, UINT64_C(0xffff800000000000), 1), -EFAULT);
     assert_int_equal(f->out_len[2], 0);
-    /* Only the upper half of RDI is dropped, as an int. */
+    /* A descriptor is an int: the upper half of RDI has no meaning. */
     assert_int_equal(CALL(f, write, UINT64_C(0x500000002), BUFFER, 1), 1);
     assert_int_equal(f->out_len[2], 1);
     /* A large one goes out in pieces, up to the end of the readable pages. */
@@ -466,7 +466,11 @@ static void test_poll_and_select(void **state)
 {
     struct fixture *f = *state;
     struct linux_pollfd fds[4] = {
-        {0, LINUX_POLLIN | LINUX_POLLOUT, 0}, {1, LINUX_POLLOUT, 0}, {7, LINUX_POLLIN, 0}, {-1, 1, 9}};
+        {0, LINUX_POLLIN | LINUX_POLLOUT, 0},
+        {1, LINUX_POLLOUT, 0},
+        {7, LINUX_POLLIN, 0},
+        {-1, LINUX_POLLIN, 9},
+    };
     put(f, BUFFER, fds, sizeof(fds));
     assert_int_equal(CALL(f, poll, BUFFER, 4, UINT64_MAX), 3);
     get(f, BUFFER, fds, sizeof(fds));

@@ -4,10 +4,13 @@
 #include "base/error.h"
 #include "vm/x86.h"
 
+#include <mayfly/export.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 
-extern const struct vm_ops mf_backend_ops;
+/* What the module exports; the build hides everything else. */
+extern MF_API const struct vm_ops mf_backend_ops;
 
 static void soft_destroy(struct vm *vm)
 {
@@ -83,9 +86,9 @@ static int soft_create(const struct vm_config *config, struct vm **out, struct m
     if (rc == 0)
         rc = soft_map_init(soft, err);
     if (rc == 0)
-        rc = soft_state_init(soft, err);
-    if (rc == 0)
         rc = soft_run_init(soft, err);
+    if (rc == 0)
+        rc = soft_state_init(soft, err);
     if (rc == 0)
         rc = self_test(soft, err);
     if (rc < 0) {

@@ -60,7 +60,8 @@ NOINLINE static int stack_pushes(void)
 
 NOINLINE static int divide(void)
 {
-    return 1 / (int)zero;
+    volatile int number = 1000;
+    return number / (int)zero;
 }
 
 NOINLINE static int divide_overflow(void)

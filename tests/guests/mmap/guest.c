@@ -1,5 +1,7 @@
 /* The calls that map memory, whose effects the processor must notice. */
 #define _GNU_SOURCE
+#include <mayfly/guest.h>
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -207,10 +209,23 @@ static const struct {
     {"many", many},
 };
 
-int main(int argc, char **argv)
+static int run_named(const char *name)
 {
-    for (size_t i = 0; argc > 1 && i < sizeof tests / sizeof tests[0]; i++)
-        if (strcmp(argv[1], tests[i].name) == 0)
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        if (strcmp(name, tests[i].name) == 0)
             return tests[i].run();
     return 99;
+}
+
+/* In a call, where there is a mailbox to attack. */
+static struct mf_value called(const struct mf_value *arg)
+{
+    return mf_i32(run_named(arg[0].string.data));
+}
+MF_EXPORT(called, "i32 called(string name)");
+
+int main(int argc, char **argv)
+{
+    mf_serve();
+    return argc > 1 ? run_named(argv[1]) : 98;
 }
