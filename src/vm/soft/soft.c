@@ -17,8 +17,7 @@ static void soft_destroy(struct vm *vm)
     struct soft_vm *soft = (struct soft_vm *)vm;
     if (!soft)
         return;
-    if (soft->initial)
-        uc_context_free(soft->initial);
+    soft_state_fini(soft);
     if (soft->uc)
         uc_close(soft->uc);
     soft_map_fini(soft);

@@ -39,13 +39,18 @@ struct soft_region {
     bool exec;
 };
 
+/* In CR2 while no page fault came: nothing that a page fault could leave there. */
+#define SOFT_CR2_NONE (UINT64_C(1) << 63)
+
 /* What the hooks saw in the run that is going on. */
 enum soft_event { SOFT_NOTHING, SOFT_IO, SOFT_SYSCALL, SOFT_VECTOR };
 
 struct soft_vm {
     struct vm vm; /* first */
     uc_engine *uc;
-    uc_context *initial; /* the vCPU before its first guest instruction */
+    uc_context *supervisor; /* the vCPU at CPL 0, before anything ran */
+    uc_context *initial;    /* the same before its first guest instruction */
+    uc_context *current;    /* room for what it is now */
     struct mf_registers registers;
     uint64_t rip; /* where the guest goes on; regs->rip is the caller's copy */
 
@@ -54,6 +59,7 @@ struct soft_vm {
     void *hole; /* a page that stands in for unmapped memory during a fault */
     struct soft_region *regions; /* sorted by gva, never adjacent and mergeable */
     size_t nregions;
+    bool stale;         /* the CPU may hold translations of pages that changed */
     const char *broken; /* why the VM cannot go on; NULL while it can */
 
     /* Interrupts; see soft_run.c. */
@@ -80,7 +86,8 @@ struct soft_vm {
 struct soft_code_page {
     uint8_t enter[8];  /* jmp *target: every run begins here */
     uint64_t target;
-    uint8_t start[16]; /* sets the debug registers and leaves CPL 0 by iretq */
+    uint8_t start[8];  /* sets a debug register and leaves CPL 0 by iretq */
+    uint8_t flush[8];  /* writes CR3 */
     uint64_t frame[5];
 };
 
@@ -102,10 +109,13 @@ void soft_interrupt(struct vm *vm);
 
 /* soft_state.c: the CPU's registers through Unicorn's interface. */
 int soft_state_init(struct soft_vm *soft, struct mf_error *err);
+void soft_state_fini(struct soft_vm *soft);
 void soft_read_registers(struct soft_vm *soft);
 void soft_write_registers(struct soft_vm *soft);
 uint64_t soft_read(struct soft_vm *soft, int reg);
 void soft_write(struct soft_vm *soft, int reg, uint64_t value);
+/* Makes the CPU drop all cached translations. */
+void soft_flush(struct soft_vm *soft);
 /* Forgets a fault that was raised, with all that the guest sees left as it is. */
 void soft_forget_fault(struct soft_vm *soft);
 int soft_set_segment_base(struct vm *vm, unsigned index, uint64_t base, struct mf_error *err);

@@ -59,13 +59,6 @@ static void *shadow_page(struct soft_vm *soft, mf_gva gva)
     }
 }
 
-/* Writing CR3 makes the CPU drop its cached translations. */
-static void flush_translations(struct soft_vm *soft)
-{
-    uint64_t cr3 = SOFT_GVA_SHADOW + LAYOUT_GPA(PML4);
-    uc_reg_write(soft->uc, UC_X86_REG_CR3, &cr3);
-}
-
 /* Index of the first region that ends above `gva`. */
 static size_t region_find(const struct soft_vm *soft, mf_gva gva)
 {
@@ -216,7 +209,7 @@ static void sync_range(struct soft_vm *soft, mf_gva gva, uint64_t npages)
         if (run.bytes > 0 && !soft->broken)
             region_add(soft, run);
     }
-    flush_translations(soft);
+    soft->stale = true;
 }
 
 static int check_range(const struct soft_vm *soft, mf_gva gva, uint64_t npages,

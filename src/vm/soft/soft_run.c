@@ -45,6 +45,7 @@ enum {
 #define ERROR_IDT 2 /* error code: an index of the IDT, in units of 8 */
 
 #define RFLAGS_TF UINT64_C(0x100)
+#define RFLAGS_RF UINT64_C(0x10000)
 /* What the guest can have set. */
 #define RFLAGS_USER UINT64_C(0x240dd5)
 
@@ -269,7 +270,8 @@ static bool is_near(mf_gva address, mf_gva fault)
 
 /*
  * The kind of the access that faulted at `fault`. Without a word from the hook it was
- * a fetch of memory that the CPU may not use at all, or a write where it may read.
+ * the fetch of the instruction itself, or a write: to what may only be read, or one
+ * that reaches from one page into the next.
  */
 static uint64_t access_bits(const struct soft_vm *soft, mf_gva fault, bool readable)
 {
@@ -283,7 +285,7 @@ static uint64_t access_bits(const struct soft_vm *soft, mf_gva fault, bool reada
         soft_insn_read(soft->vm.mem, soft->registers.rip, &insn);
         return soft_insn_modifies(&insn) ? PF_WRITE : 0;
     }
-    return readable ? PF_WRITE : PF_FETCH;
+    return !readable && fault - soft->registers.rip < INSN_BYTES_MAX ? PF_FETCH : PF_WRITE;
 }
 
 static void read_page_fault(struct soft_vm *soft, struct vm_exit *exit, mf_gva fault)
@@ -317,8 +319,9 @@ static bool read_software_interrupt(struct soft_vm *soft, struct vm_exit *exit)
 static void read_vector(struct soft_vm *soft, struct vm_exit *exit)
 {
     struct soft_insn insn;
-    if (soft->vector == VECTOR_PF) {
-        read_page_fault(soft, exit, soft_read(soft, UC_X86_REG_CR2));
+    uint64_t cr2 = soft_read(soft, UC_X86_REG_CR2);
+    if (soft->vector == VECTOR_PF && cr2 != SOFT_CR2_NONE) {
+        read_page_fault(soft, exit, cr2);
     } else if (soft->vector == VECTOR_UD) {
         soft_insn_read(soft->vm.mem, soft->registers.rip, &insn);
         bool sysret = soft_insn_is_sysret(&insn); /* EFER.SCE is not there, either */
@@ -363,6 +366,8 @@ static uc_err enter(struct soft_vm *soft)
     soft->access.seen = false;
     soft->access.mapped_hole = false;
     soft->code->target = soft->rip;
+    if (soft->stale)
+        soft_flush(soft);
     uc_err rc = uc_emu_start(soft->uc, SOFT_GVA_CODE, 0, 0, 0);
     if (soft->access.mapped_hole)
         uc_mem_unmap(soft->uc, soft->access.hole, PAGE_BYTES);
@@ -373,17 +378,20 @@ static uc_err enter(struct soft_vm *soft)
     return rc;
 }
 
-/* Whether the code that the CPU could not fetch is not where RIP points, but further on. */
-static bool fetch_was_ahead(const struct soft_vm *soft, uc_err rc)
+/*
+ * Whether the CPU could not fetch code at the beginning of the page behind the one
+ * of RIP: then RIP may be further back than the instruction that reaches there.
+ */
+static bool fetch_was_ahead(struct soft_vm *soft, uc_err rc)
 {
-    bool fault = soft->event == SOFT_VECTOR && soft->vector == VECTOR_PF;
-    if (soft->event != SOFT_NOTHING && !fault)
+    mf_gva fault, next = (soft->rip & ~PAGE_MASK_LOW) + PAGE_BYTES;
+    if (soft->event == SOFT_VECTOR && soft->vector == VECTOR_PF && !soft->access.seen)
+        fault = soft_read(soft, UC_X86_REG_CR2);
+    else if (soft->event == SOFT_NOTHING && rc == UC_ERR_FETCH_PROT)
+        fault = soft->access.gva;
+    else
         return false;
-    if (rc != UC_ERR_OK && rc != UC_ERR_FETCH_PROT && rc != UC_ERR_FETCH_UNMAPPED)
-        return false;
-    if (!soft->access.seen || soft->access.type != SOFT_FETCH)
-        return false;
-    return soft->access.gva - soft->rip >= INSN_BYTES_MAX;
+    return fault == next;
 }
 
 /*
@@ -448,5 +456,9 @@ int soft_run(struct vm *vm, struct vm_exit *exit, struct mf_error *err)
     soft->rip = soft->registers.rip;
     if (leaves_trace(soft))
         soft_forget_fault(soft);
+    /* A CPU saves faults with RF set, and traps without. */
+    if (exit->kind == VM_EXIT_EXCEPTION && exit->vector != VECTOR_DB &&
+        exit->vector != VECTOR_BP && exit->vector != VECTOR_OF)
+        soft->registers.rflags |= RFLAGS_RF;
     return 0;
 }

@@ -116,6 +116,22 @@ void soft_forget_fault(struct soft_vm *soft)
     soft_write_registers(soft);
 }
 
+/*
+ * Writing CR3 through Unicorn's interface drops no translations, only the instruction
+ * does, and that needs CPL 0. So the CPU is taken there and back.
+ */
+void soft_flush(struct soft_vm *soft)
+{
+    mf_gva gva = SOFT_GVA_CODE + offsetof(struct soft_code_page, flush);
+    uc_context_save(soft->uc, soft->current);
+    uc_context_restore(soft->uc, soft->supervisor);
+    uc_err rc = uc_emu_start(soft->uc, gva, 0, 0, 0);
+    if (rc != UC_ERR_OK)
+        soft->broken = "the emulated CPU cannot change its page tables";
+    uc_context_restore(soft->uc, soft->current);
+    soft->stale = false;
+}
+
 static void load_system_registers(struct soft_vm *soft)
 {
     uc_x86_mmr gdtr = {.base = X86_GDT_GVA, .limit = X86_GDT_LIMIT};
@@ -128,41 +144,60 @@ static void load_system_registers(struct soft_vm *soft)
     soft_write(soft, UC_X86_REG_CR3, SOFT_GVA_SHADOW + LAYOUT_GPA(PML4));
     soft_write(soft, UC_X86_REG_CR4, X86_CR4_BASE | CR4_DE);
     soft_write(soft, UC_X86_REG_CR0, X86_CR0);
+    soft_write(soft, UC_X86_REG_CR2, SOFT_CR2_NONE);
+    /* What soft_flush writes to CR3. */
+    soft_write(soft, UC_X86_REG_RAX, SOFT_GVA_SHADOW + LAYOUT_GPA(PML4));
+    soft_write(soft, UC_X86_REG_RFLAGS, 2);
 }
 
-/*
- * Only instructions load debug registers and segments with all their consequences;
- * so a few of them, at CPL 0, bring the CPU to where the guest begins.
- */
-static int leave_supervisor(struct soft_vm *soft, struct mf_error *err)
+static void write_code_page(struct soft_vm *soft)
 {
     static const uint8_t enter[] = {0xff, 0x25, 0x02, 0x00, 0x00, 0x00}; /* jmp *target(%rip) */
     static const uint8_t start[] = {0x0f, 0x23, 0xfb, /* mov %rbx, %dr7 */
                                     0x48, 0xcf};      /* iretq */
+    static const uint8_t flush[] = {0x0f, 0x22, 0xd8, /* mov %rax, %cr3 */
+                                    0xf4};            /* hlt */
     struct soft_code_page *code = soft->code;
+    mf_gva user = SOFT_GVA_CODE + offsetof(struct soft_code_page, enter);
+    const uint64_t frame[] = {user, X86_SEL_USER_CODE, X86_RFLAGS, 0, X86_SEL_USER_DATA};
+    _Static_assert(offsetof(struct soft_code_page, target) == sizeof enter + 2, "see enter");
     memcpy(code->enter, enter, sizeof enter);
     memcpy(code->start, start, sizeof start);
-    mf_gva frame_gva = SOFT_GVA_CODE + offsetof(struct soft_code_page, frame);
-    mf_gva user_gva = SOFT_GVA_CODE + offsetof(struct soft_code_page, enter);
-    const uint64_t frame[] = {user_gva, X86_SEL_USER_CODE, X86_RFLAGS, 0, X86_SEL_USER_DATA};
+    memcpy(code->flush, flush, sizeof flush);
     memcpy(code->frame, frame, sizeof frame);
+}
 
+/*
+ * Only instructions load debug registers and segments with all their consequences;
+ * so two of them, at CPL 0, bring the CPU to where the guest begins. Since `stop` is
+ * set, the hook there stops it.
+ */
+static int leave_supervisor(struct soft_vm *soft, struct mf_error *err)
+{
+    mf_gva user = SOFT_GVA_CODE + offsetof(struct soft_code_page, enter);
     soft_write(soft, UC_X86_REG_RBX, DR7_IO0);
-    soft_write(soft, UC_X86_REG_RSP, frame_gva);
-    soft_write(soft, UC_X86_REG_RFLAGS, 2);
-    /* Two instructions: up to the first one of the guest. */
-    mf_gva start_gva = SOFT_GVA_CODE + offsetof(struct soft_code_page, start);
-    uc_err rc = uc_emu_start(soft->uc, start_gva, 0, 0, 2);
-    if (rc != UC_ERR_OK || soft_read(soft, UC_X86_REG_RIP) != user_gva)
+    soft_write(soft, UC_X86_REG_RSP, SOFT_GVA_CODE + offsetof(struct soft_code_page, frame));
+    atomic_store(&soft->stop, true);
+    uc_err rc = uc_emu_start(soft->uc, SOFT_GVA_CODE + offsetof(struct soft_code_page, start), 0,
+                             0, 0);
+    atomic_store(&soft->stop, false);
+    uint64_t rip = soft_read(soft, UC_X86_REG_RIP);
+    if (rc != UC_ERR_OK || rip != user)
         return error_set(err, MF_E_BACKEND,
                          "the emulator (Unicorn) does not reach user mode: %s, at %#llx",
-                         uc_strerror(rc), (unsigned long long)soft_read(soft, UC_X86_REG_RIP));
+                         uc_strerror(rc), (unsigned long long)rip);
     return 0;
 }
 
 int soft_state_init(struct soft_vm *soft, struct mf_error *err)
 {
+    if (uc_context_alloc(soft->uc, &soft->supervisor) != UC_ERR_OK ||
+        uc_context_alloc(soft->uc, &soft->initial) != UC_ERR_OK ||
+        uc_context_alloc(soft->uc, &soft->current) != UC_ERR_OK)
+        return error_set(err, MF_E_NO_MEMORY, "cannot allocate the state of the emulated CPU");
+    write_code_page(soft);
     load_system_registers(soft);
+    uc_context_save(soft->uc, soft->supervisor);
     int rc = leave_supervisor(soft, err);
     if (rc < 0)
         return rc;
@@ -176,8 +211,14 @@ int soft_state_init(struct soft_vm *soft, struct mf_error *err)
     fpu.tags = 0xffff;
     fpu.mxcsr = X86_MXCSR;
     fpu_transfer(soft, &fpu, write_register);
-    if (uc_context_alloc(soft->uc, &soft->initial) != UC_ERR_OK)
-        return error_set(err, MF_E_NO_MEMORY, "cannot allocate the state of the emulated CPU");
     uc_context_save(soft->uc, soft->initial);
     return 0;
+}
+
+void soft_state_fini(struct soft_vm *soft)
+{
+    uc_context *contexts[] = {soft->supervisor, soft->initial, soft->current};
+    for (size_t i = 0; i < ARRAY_LEN(contexts); i++)
+        if (contexts[i])
+            uc_context_free(contexts[i]);
 }
