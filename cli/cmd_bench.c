@@ -40,9 +40,9 @@ static int print_list_json(void)
         const struct bench_figure *figure = &figures[i];
         json_t *target = figure->target > 0 ? json_real(figure->target) : json_null();
 
-        json_array_append_new(array, json_pack("{s:s, s:s, s:o, s:s}", "name", figure->name,
-                                               "unit", figure->unit, "target", target, "what",
-                                               figure->what));
+        json_array_append_new(array,
+                              json_pack("{s:s, s:s, s:o, s:s}", "name", figure->name, "unit",
+                                        figure->unit, "target", target, "what", figure->what));
     }
     json_dumpf(array, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');

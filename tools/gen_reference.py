@@ -127,9 +127,12 @@ def declaration(code):
                   "", code, flags=re.M)
     code = re.sub(r"^#define \w+_ENUM\(.*\n", "", code, flags=re.M)
     code = re.sub(r"^ *(\w+_LIST)\(\w+_ENUM\)$", r"    /* the entries of \1 */", code, flags=re.M)
-    code = re.sub(r"^#define \w+_\(.*\n?", "", code, flags=re.M)
+    code = re.sub(r"^#define \w+_(?:MAKE)?\(.*\n?", "", code, flags=re.M)
+    # Functions that one macro makes, alike but for their type.
+    code = re.sub(r"^MF_VALUE_MAKE\((\w+), (\w+), .*$", r"struct mf_value \1(\2 x);", code, flags=re.M)
+    code = re.sub(r"^.*\n(?=__attribute__\(\(weak\)\))", "", code, flags=re.M)
     code = re.sub(r"^((?:__attribute__\(\((?:[^()]|\([^()]*\))*\)\) )?(?:MF_API|static inline)|"
-                  r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)) (.*\n(?: {5,}.*\n)*(?: {5,}.*)?)",
+                  r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)) (.*(?:\n {5,}.*)*)",
                   lambda match: dedent(match.group(2), len(match.group(1)) + 1),
                   code, flags=re.M)
     code = re.sub(r"__attribute__\(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\)\s*(?=;)", "", code)
@@ -182,7 +185,7 @@ def sections_of(text):
             yield names, comment, "", table
         elif names and shown:
             yield names, comment, shown, None
-        elif comment and not shown:
+        elif comment and not code.strip():
             yield [], comment, "", None
 
 
@@ -256,6 +259,15 @@ def guide_with_calls(root):
     return head + begin + "\n" + "\n".join(out) + "\n" + end + rest.split(end)[1]
 
 
+def left_out(root, header, page):
+    """Functions that the header declares and its page has no section for."""
+    with open(os.path.join(root, HEADERS, header), encoding="utf-8") as file:
+        text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
+    declared = re.findall(r"^(?:MF_API|static inline|struct|__attribute__).*?\b(mf_\w+)\(", text, re.M)
+    headings = " ".join(line for line in page.split("\n") if line.startswith("## "))
+    return sorted(name for name in set(declared) if f"`{name}`" not in headings)
+
+
 def main(arguments):
     check = "--check" in arguments
     roots = [a for a in arguments if not a.startswith("-")]
@@ -266,6 +278,11 @@ def main(arguments):
               *sorted(set(ORDER) ^ set(headers)))
         return 1
     wanted = {f"{PAGES}/{header[:-2]}.md": page_of(root, header) for header in ORDER}
+    for header in ORDER:
+        missing = left_out(root, header, wanted[f"{PAGES}/{header[:-2]}.md"])
+        if missing:
+            print(f"gen_reference: {header}: not understood:", *missing)
+            return 1
     wanted[f"{PAGES}/README.md"] = index_of(root)
     wanted[GUIDE] = guide_with_calls(root)
     stale = []

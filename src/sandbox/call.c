@@ -345,7 +345,8 @@ int mf_sandbox_run(struct mf_sandbox *sandbox, int *status, struct mf_error *err
     struct run_result run;
     rc = run_guest(sandbox, &run, err);
     if (rc == 0 && run.end != RUN_EXITED) {
-        rc = error_set(err, MF_E_PROTOCOL, "the guest waits for calls, but it was run as a program");
+        rc = error_set(err, MF_E_PROTOCOL,
+                       "the guest waits for calls, but it was run as a program");
         sandbox_poison(sandbox, err);
     }
     end_use(sandbox);

@@ -287,7 +287,8 @@ static int watch_limits(struct mf_sandbox *sandbox, struct mf_error *err)
     if (shortest != 0 && o->interrupt_signal == MF_SIGNAL_NONE &&
         sandbox->vm->ops->id == MF_BACKEND_KVM)
         return error_set(err, MF_E_ARGUMENT,
-                         "a time limit on kvm needs an interrupt signal (MF_SIGNAL_AUTO or a number)");
+                         "a time limit on kvm needs an interrupt signal (MF_SIGNAL_AUTO or a "
+                         "number)");
     return limits_watch(&sandbox->limits, shortest, err);
 }
 

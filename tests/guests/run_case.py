@@ -21,6 +21,7 @@ FOLDER/cases says what to run and what must come of it:
         stderr~: regex                        must be found in it; may stand several times
         status: 0                             expected exit status; several are allowed
         only: gcc                             only for these builds
+        backend: kvm                          only on this backend, for a reason in a comment
         program: words                        instead of command: not mayfly but this program
         for: 1 20                             run for {n} = 1 to 20
 
@@ -41,7 +42,7 @@ import sys
 TIMEOUT_S = 60
 LIST_KEYS = {"stdin", "stdout", "stderr", "stderr~"}
 KEYS = LIST_KEYS | {"command", "program", "stdin-bytes", "stdout-exact", "stdout~", "stdout-native", "status",
-                    "only", "for"}
+                    "only", "backend", "for"}
 
 
 def unescape(text):
@@ -183,6 +184,8 @@ def main():
             if options.case not in (None, case["name"]):
                 continue
             if build not in case.get("only", build).split():
+                continue
+            if case.get("backend", options.backend) != options.backend:
                 continue
             first, last = (int(n) for n in case.get("for", "1 1").split())
             for n in range(first, last + 1):

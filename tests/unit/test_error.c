@@ -47,7 +47,9 @@ static void test_cut(void **state)
         struct mf_error err;
         char text[400];
         memset(text, 'a', lead);
-        strcpy(text + lead, "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac");
+        text[lead] = 0;
+        for (int i = 0; i < 6; i++)
+            strcat(text, "\xe2\x82\xac");
         error_set(&err, MF_E_IMAGE, "%s", text);
         size_t len = strlen(err.message);
         assert_true(len < sizeof err.message);

@@ -677,9 +677,9 @@ static void test_many_pieces(enum mf_backend backend)
             run_port(&guest, 0xb1);
     }
     guest.ops->protect(guest.vm, base, npages, USER(PT_READ | PT_WRITE));
-    load(&guest, CODE, fill_begin, fill_end);
+    load(&guest, CODE + PAGE_BYTES, fill_begin, fill_end);
     for (uint64_t i = 0; i + 4 <= npages; i += 4) {
-        aim(&guest, CODE);
+        aim(&guest, CODE + PAGE_BYTES);
         guest.vm->regs->rsi = base + i * PAGE_BYTES;
         run_port(&guest, 0xb0);
         assert_int_equal(*at(&guest, base + i * PAGE_BYTES + 0x3fff), 0x11);

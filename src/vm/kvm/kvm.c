@@ -63,7 +63,7 @@ static int check_extensions(struct kvm_vm *kvm, struct mf_error *err)
     return 0;
 }
 
-/* A limit of the host, or KVM itself: tells them apart, since only the latter is a reason to use soft. */
+/* Tells a limit of the host from a KVM that does not work: only that is a reason to use soft. */
 static int create_error(struct mf_error *err, const char *what)
 {
     switch (errno) {

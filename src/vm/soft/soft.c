@@ -6,8 +6,13 @@
 
 #include <mayfly/export.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#define TRANSLATOR_BYTES (UINT64_C(1) << 30)
+#define SPARE_BYTES (UINT64_C(64) << 20)
 
 /* What the module exports; the build hides everything else. */
 extern MF_API const struct vm_ops mf_backend_ops;
@@ -24,8 +29,27 @@ static void soft_destroy(struct vm *vm)
     free(soft);
 }
 
+/*
+ * Unicorn ends the whole process when it cannot have its buffer for translated code.
+ * So a mapping like that is tried first, which also leaves some room for the rest.
+ */
+static int check_room(struct mf_error *err)
+{
+    void *room = mmap(NULL, TRANSLATOR_BYTES + SPARE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return error_set_errno(err, MF_E_NO_MEMORY, errno,
+                               "cannot reserve 1 GiB of address space that is writable and "
+                               "executable, which the emulator (Unicorn) needs");
+    munmap(room, TRANSLATOR_BYTES + SPARE_BYTES);
+    return 0;
+}
+
 static int open_emulator(struct soft_vm *soft, struct mf_error *err)
 {
+    int room = check_room(err);
+    if (room < 0)
+        return room;
     uc_err rc = uc_open(UC_ARCH_X86, UC_MODE_64, &soft->uc);
     if (rc != UC_ERR_OK)
         return error_set(err, rc == UC_ERR_NOMEM ? MF_E_NO_MEMORY : MF_E_BACKEND,

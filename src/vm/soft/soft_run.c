@@ -358,9 +358,14 @@ static bool read_event(struct soft_vm *soft, uc_err rc, struct vm_exit *exit)
     return false;
 }
 
-/* One stay in Unicorn, from soft->rip until a hook or an interrupt ends it. */
+/*
+ * One stay in Unicorn, from soft->rip until a hook or an interrupt ends it. With TF
+ * set the jump in the code page would be what traps, so it is left out; the run is
+ * one instruction long then, and an interrupt that it loses ends the next one.
+ */
 static uc_err enter(struct soft_vm *soft)
 {
+    bool trap = (soft_read(soft, UC_X86_REG_RFLAGS) & RFLAGS_TF) != 0;
     soft->event = SOFT_NOTHING;
     soft->io.pending = false;
     soft->access.seen = false;
@@ -368,7 +373,7 @@ static uc_err enter(struct soft_vm *soft)
     soft->code->target = soft->rip;
     if (soft->stale)
         soft_flush(soft);
-    uc_err rc = uc_emu_start(soft->uc, SOFT_GVA_CODE, 0, 0, 0);
+    uc_err rc = uc_emu_start(soft->uc, trap ? soft->rip : SOFT_GVA_CODE, 0, 0, 0);
     if (soft->access.mapped_hole)
         uc_mem_unmap(soft->uc, soft->access.hole, PAGE_BYTES);
     soft_read_registers(soft);
