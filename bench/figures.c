@@ -29,8 +29,8 @@ static const struct bench_figure figures[] = {
         .product = &bench_create,
         .floor_kvm = &bench_floor_create,
         .target = 1.3,
-        .rounds = 31,
-        .operations = 2,
+        .rounds = 101,
+        .operations = 1,
     },
     {
         .name = "nested",

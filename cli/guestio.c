@@ -16,14 +16,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How long poll may wait, in ms; a little longer than to the deadline. */
+/*
+ * The library's own deadline is a little later than the one here, and it shall
+ * have noticed it when a wait ends: otherwise the guest would see the failed read.
+ */
+#define DEADLINE_GRACE_MS 100
+
+static bool deadline_is_over(const struct guestio *io)
+{
+    return io->deadline_ns != 0 && report_now() >= io->deadline_ns;
+}
+
+/* How long poll may wait, in ms. */
 static int wait_ms(const struct guestio *io)
 {
     if (io->deadline_ns == 0)
         return -1;
     uint64_t now = report_now();
     uint64_t ms = now >= io->deadline_ns ? 0 : (io->deadline_ns - now) / 1000000;
-    return ms >= INT_MAX ? INT_MAX : (int)ms + 1;
+    return ms >= INT_MAX - DEADLINE_GRACE_MS ? INT_MAX : (int)ms + DEADLINE_GRACE_MS;
 }
 
 /*
@@ -41,10 +52,11 @@ static int wait_ready(const struct guestio *io, int fd, short events)
         int n = poll(fds, 2, wait_ms(io));
         if (n < 0 && errno != EINTR && errno != EAGAIN)
             return -errno;
-        if (n == 0 || (n > 0 && fds[0].revents != 0))
-            return -EINTR;
-        if (n > 0)
+        if (n > 0 && fds[0].revents == 0)
             return 0;
+        /* A signal of the library (kvm) says that it has noticed its deadline. */
+        if (n >= 0 || deadline_is_over(io))
+            return -EINTR;
     }
 }
 

@@ -23,6 +23,7 @@ struct fixture {
     struct mf_image *image;
     struct mf_host *host;
     struct mf_sandbox *sandbox;
+    uint64_t seed;     /* of the noise that the guest makes */
     unsigned failures; /* of nested calls, as host_back saw them */
 };
 
@@ -114,7 +115,7 @@ static int refuse(struct mf_sandbox *sandbox, void *context, const struct mf_val
     return mf_fail(err, MF_E_HOST_FUNCTION, "%s", arg[0].string.data);
 }
 
-/* Calls the guest that called: `deeper`, and the pseudo depths crash and spin. */
+/* Calls the guest that called: `deeper`, or at depth 0 what the text begins with. */
 static int back(struct mf_sandbox *sandbox, void *context, const struct mf_value *arg,
                 struct mf_value *result, struct mf_error *err)
 {
@@ -130,6 +131,9 @@ static int back(struct mf_sandbox *sandbox, void *context, const struct mf_value
             return mf_fail(err, MF_E_HOST_FUNCTION, "second gave '%s'", word.string.data);
         *result = mf_u64(1000);
         return status;
+    } else if (strncmp(arg[1].string.data, "ruin", 4) == 0 && arg[0].u32 == 0) {
+        struct mf_value seed = mf_u64(f->seed);
+        status = mf_sandbox_call(sandbox, "ruin", &seed, 1, result, err);
     } else
         status = mf_sandbox_call(sandbox, "deeper", arg, 2, result, err);
     f->failures += status != MF_OK;
@@ -364,6 +368,25 @@ static void test_nested_crash(void **state)
     call_fails(f, "call_nothing", NULL, 0, MF_E_POISONED, "");
 }
 
+/* Whatever the guest writes into the mailbox while a host function runs: an error at most. */
+static void test_nested_noise(void **state)
+{
+    struct fixture *f = *state;
+    struct mf_value args[2] = {mf_u32(2), mf_string("ruin")};
+    struct mf_sandbox_options options = {
+        .size = sizeof options, .backend = f->backend, .timeout_ns = 5000000000};
+
+    for (f->seed = 1; f->seed <= 24; f->seed++) {
+        struct mf_sandbox *sandbox;
+        struct mf_value result = mf_void();
+        struct mf_error err = {.code = 0};
+        assert_int_equal(mf_sandbox_create(f->image, f->host, &options, &sandbox, &err), MF_OK);
+        int status = mf_sandbox_call(sandbox, "deeper", args, 2, &result, &err);
+        assert_true(status == MF_OK ? result.type == MF_U64 : status == err.code);
+        mf_sandbox_destroy(sandbox);
+    }
+}
+
 static void test_too_large(void **state)
 {
     struct mf_value no = mf_bool(false), yes = mf_bool(true);
@@ -451,6 +474,7 @@ int main(void)
         TEST(test_nested_answer_in_place),
         TEST(test_nested_too_deep),
         TEST(test_nested_crash),
+        TEST(test_nested_noise),
         TEST(test_too_large),
         TEST(test_deadline),
         TEST(test_missing_host_functions),

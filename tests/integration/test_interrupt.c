@@ -165,7 +165,9 @@ static void *interrupt_often(void *argument)
         if (sandbox)
             mf_sandbox_interrupt(sandbox);
         atomic_store(&storm->busy, false);
-        wait_us((unsigned)rand_r(&seed) % 300);
+        /* Mostly soon, now and then late enough for a call to end, however slow the machine. */
+        unsigned long_wait = rand_r(&seed) % 8 == 0;
+        wait_us((unsigned)rand_r(&seed) % (long_wait ? 20000 : 400));
     }
     return NULL;
 }
@@ -182,6 +184,8 @@ static void test_interrupt_storm(void **state)
     assert_int_equal(pthread_create(&thread, NULL, interrupt_often, &storm), 0);
     for (int round = 0; round < 60; round++) {
         struct mf_sandbox *sandbox = create(greet_image, &options);
+        if (round % 2 == 0)
+            assert_int_equal(mf_sandbox_start(sandbox, &err), 0);
         atomic_store(&storm.sandbox, sandbox);
         for (int i = 0; i < 50 && mf_sandbox_poisoned(sandbox) == MF_OK; i++) {
             int rc = greet(sandbox, &err);

@@ -14,6 +14,12 @@
  *    the regions.
  *  - Exceptions do not go through the IDT but to a hook (soft_run.c), and the I/O
  *    permission bitmap is not looked at.
+ *
+ * What a guest can notice, since the emulator does not do it: SSE instructions that
+ * want an aligned operand take an unaligned one too (no #GP), unmasked SSE exceptions
+ * do not trap (no #XM), x87 ones do so at FWAIT and only for some instructions (#MF),
+ * the flags of past exceptions in MXCSR and the x87 status word are mostly not set,
+ * a bad selector gives #GP with error code 0, and there is no AVX.
  */
 #ifndef VM_SOFT_SOFT_H
 #define VM_SOFT_SOFT_H

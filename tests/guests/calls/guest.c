@@ -165,3 +165,29 @@ static struct mf_value spin(const struct mf_value *arg)
     return mf_void();
 }
 MF_EXPORT(spin, "void spin()");
+
+/*
+ * Noise over the mailbox, or over some of it, while host functions are running:
+ * the frame of this call, those of the calls around it, the indices.
+ */
+static struct mf_value ruin(const struct mf_value *arg)
+{
+    uint64_t state = arg[0].u64 * 0x9e3779b97f4a7c15u + 1, what = arg[0].u64 % 8;
+    volatile uint64_t *mailbox = (volatile uint64_t *)0x600000010000;
+    const volatile uint64_t *boot = (const volatile uint64_t *)0x600000000000;
+    uint64_t exchange = boot[72 / 8] / 8, words = *(const volatile uint32_t *)&boot[88 / 8] / 8;
+
+    for (uint64_t i = 0; i < (what == 0 ? boot[48 / 8] / 8 : 64); i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        if (what == 0)
+            mailbox[i] = state;
+        else if (what < 4)
+            mailbox[exchange + state % (words < 512 ? words : 512)] = state >> (state % 64);
+        else
+            mailbox[exchange + i] ^= state % 8 == 0 ? (uint64_t)1 << (state >> 58) : 0;
+    }
+    return arg[0].u64 % 2 ? mf_call(host_back, mf_u32(0), mf_string("ruined")) : mf_u64(1);
+}
+MF_EXPORT(ruin, "u64 ruin(u64 seed)");
