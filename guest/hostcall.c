@@ -20,7 +20,8 @@ static size_t next_offset(void)
 /* Runs the nested call in the frame at `offset` and puts the answer in its place. */
 static void answer_nested(size_t offset)
 {
-    struct mf_abi_frame *frame = (struct mf_abi_frame *)(guest_area(guest_boot()->exchange) + offset);
+    struct mf_abi_frame *frame =
+        (struct mf_abi_frame *)(guest_area(guest_boot()->exchange) + offset);
     guest_exchange_top = offset + frame->size;
     struct mf_value value = guest_run_call(frame);
     guest_encode_answer((uint8_t *)frame, guest_boot()->exchange_size - offset, frame->id, value);

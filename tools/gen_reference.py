@@ -305,6 +305,8 @@ def main(arguments):
         print("stale:" if check else "written:", path)
     for name in extra:
         print(f"no header has this page: {PAGES}/{name}")
+    if not stale and not extra:
+        print(f"gen_reference: {len(wanted)} pages are as the headers say")
     if check and stale:
         print("run tools/gen_reference.py and look at what changed")
     return 1 if (check and stale) or extra else 0

@@ -15,7 +15,10 @@ extern "C" {
 /*
  * All error codes: X(name, number, text). A call that fails with one of the
  * codes marked "poisons" leaves the sandbox poisoned: its guest was stopped in
- * the middle of something, and it takes no further calls.
+ * the middle of something, and it takes no further calls. MF_E_SYSTEM and
+ * MF_E_NO_MEMORY poison it when they come while the guest runs. MF_E_RANGE and
+ * MF_E_HOST_FUNCTION are for callers and host functions; the library itself gives
+ * neither.
  */
 #define MF_ERROR_LIST(X)                                                       \
     X(MF_E_ARGUMENT, -1, "invalid argument")                                   \

@@ -66,7 +66,8 @@ struct mf_sandbox_options {
     enum mf_backend backend;   /* default MF_BACKEND_AUTO */
     int interrupt_signal;      /* see below */
     uint64_t memory_bytes;     /* guest memory, all of it; default 64 MiB; 1 MiB to 64 GiB */
-    uint64_t stack_bytes;      /* of it the stack; default 1 MiB; 16 KiB to memory */
+    uint64_t stack_bytes;      /* of it the stack; default 1 MiB or a quarter of memory, the
+                                  less of both; 16 KiB to memory */
     uint64_t mailbox_bytes;    /* largest frame of a call; default 64 KiB; a power of two from
                                   4 KiB to 1 GiB */
     uint64_t timeout_ns;       /* wall time of one call or run, host functions included;
@@ -197,7 +198,8 @@ struct mf_stats {
     uint64_t bytes_in;      /* arguments, host results, input */
     uint64_t bytes_out;     /* results, host call arguments */
     uint64_t output_bytes;  /* written to descriptors 1 and 2, and logged */
-    uint64_t guest_time_ns; /* time that the vCPU ran guest code */
+    uint64_t guest_time_ns; /* time between entries and exits; more than the guest's CPU time if
+                               the host took the CPU away meanwhile */
     uint64_t memory_pages;  /* 4 KiB pages of guest memory in use by the guest now */
     uint64_t pages_touched; /* pages of guest memory that the host holds in memory now */
 };

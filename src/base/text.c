@@ -124,3 +124,12 @@ bool text_near(const char *a, const char *b)
         return true;
     return distance(a, alen, b, blen) <= MAX(MAX(alen, blen) / 3, (size_t)1);
 }
+
+void text_make_utf8(char *data, size_t len)
+{
+    size_t done = 0, bad;
+    while (!text_is_utf8(data + done, len - done, &bad)) {
+        done += bad;
+        data[done++] = '?';
+    }
+}

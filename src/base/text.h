@@ -11,6 +11,9 @@
  */
 bool text_is_utf8(const char *data, size_t len, size_t *bad);
 
+/* Puts '?' in the place of every byte that keeps `len` bytes from being such UTF-8. */
+void text_make_utf8(char *data, size_t len);
+
 /*
  * Whether `a` and `b` are near enough to suggest one for the other: a
  * Damerau-Levenshtein distance of at most 1 for short names, at most a third of

@@ -61,6 +61,8 @@ static uint64_t *make_leaf(struct mem *mem, mf_gva gva)
             mf_gpa page;
             if (!mem_page_alloc(mem, &page))
                 return NULL;
+            /* Written first: a read would make the host map its page of zeros, then a copy. */
+            entry_store(mem_at(mem, page), 0);
             /* Rights are decided by the leaf alone. */
             entry = page | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED;
             entry_store(slot, entry);

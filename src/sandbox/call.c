@@ -35,7 +35,8 @@ int frame_copy(struct mf_sandbox *sandbox, const struct mailbox_area *area, uint
     uint8_t *bytes = arena_alloc(&sandbox->arena, header.size);
     if (!bytes)
         return error_set(err, MF_E_PROTOCOL,
-                         "calls and scratch hold more than four times the mailbox; raise mailbox_bytes");
+                         "calls and scratch hold more than four times the mailbox; "
+                         "raise mailbox_bytes");
     /* The guest may have changed the bytes since: only the checked header counts. */
     area_copy(bytes, area, offset, header.size);
     memcpy(bytes, &header, sizeof header);

@@ -279,6 +279,10 @@ static int load_boot(struct mf_sandbox *sandbox, struct mf_error *err)
                                       PT_READ | PT_USER, err);
     if (rc == 0)
         rc = addrspace_record(&sandbox->as, MF_ABI_GVA_BOOT, PAGE_BYTES, PT_READ, AREA_SYSTEM, err);
+    if (rc == 0)
+        rc = addrspace_record(&sandbox->as, MF_ABI_GVA_BOOT + PAGE_BYTES,
+                              MF_ABI_GVA_MAILBOX - MF_ABI_GVA_BOOT - PAGE_BYTES, PT_NONE,
+                              AREA_GUARD, err);
     return rc;
 }
 
@@ -309,10 +313,14 @@ static int load_area(struct mf_sandbox *sandbox, struct mailbox_area *area, uint
         if (rc != 0)
             return rc;
     }
+    int rc = addrspace_record(&sandbox->as, gva, times * bytes, PT_READ | PT_WRITE, AREA_SYSTEM,
+                              err);
     /* A page that is never mapped follows each area. */
+    if (rc == 0)
+        rc = addrspace_record(&sandbox->as, gva + times * bytes, PAGE_BYTES, PT_NONE, AREA_GUARD,
+                              err);
     *offset += times * bytes + PAGE_BYTES;
-    return addrspace_record(&sandbox->as, gva, times * bytes, PT_READ | PT_WRITE, AREA_SYSTEM,
-                            err);
+    return rc;
 }
 
 static int load_mailbox(struct mf_sandbox *sandbox, struct mf_error *err)

@@ -7,6 +7,7 @@
  */
 #include "abi/ports.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "mem/guestmem.h"
 #include "sandbox/sandbox.h"
 
@@ -75,7 +76,7 @@ static int stop_error(struct mf_sandbox *sandbox, struct mf_error *err)
 
 /*
  * Copies a text of the guest (address in RDI, length in RSI), cut to
- * MF_ABI_TEXT_MAX and to what the guest itself can read.
+ * MF_ABI_TEXT_MAX and to what the guest itself can read, and made UTF-8.
  */
 static size_t copy_text(struct mf_sandbox *sandbox, char text[MF_ABI_TEXT_MAX + 1])
 {
@@ -84,6 +85,7 @@ static size_t copy_text(struct mf_sandbox *sandbox, char text[MF_ABI_TEXT_MAX + 
     len = guestmem_reach(&sandbox->mem, regs->rdi, len, false);
     if (!guestmem_read(&sandbox->mem, text, regs->rdi, len))
         len = 0;
+    text_make_utf8(text, len);
     text[len] = 0;
     return len;
 }

@@ -27,7 +27,7 @@
 #define VM_EXITS(exit)                                                         \
     exit(IO, "the guest wrote to one of its ports: `port`")                    \
     exit(SYSCALL, "the guest executed SYSCALL; RCX and R11 are as on hardware") \
-    exit(EXCEPTION, "an exception at CPL 3: `vector`, `error_code`, `address`") \
+    exit(EXCEPTION, "an exception at CPL 3: `vector`, `error_code`, `address`; the last exit") \
     exit(INTERRUPT, "vm_ops.interrupt stopped it; running again goes on")      \
     exit(DEAD, "the CPU cannot go on: `detail` says why")
 
@@ -64,10 +64,10 @@ struct vm_ops {
     enum mf_backend id;
 
     /*
-     * Creates a VM over config->mem and lets it run a first instruction at CPL 3
-     * to show that it really runs (a `syscall`, which also tells how the host
-     * treats that instruction). The registers of the new vCPU are zero, RFLAGS
-     * 0x202, x87 and SSE in their initial state. Errors: MF_E_BACKEND when the
+     * Creates a VM over config->mem. The first one of a process runs an instruction
+     * at CPL 3, to show that this backend really runs (for kvm a `syscall`, which
+     * also tells how the host treats that instruction). The registers of the new
+     * vCPU are zero, RFLAGS 0x202, x87 and SSE in their initial state. Errors: MF_E_BACKEND when the
      * host does not offer this backend or it does not run, with what to do in
      * the message; MF_E_SYSTEM, MF_E_NO_MEMORY.
      */

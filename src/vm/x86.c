@@ -127,8 +127,7 @@ bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)
     build_descriptors(mem);
     build_idt(mem);
     build_stubs(mem);
-    /* `out %eax` to a port also needs the three ports behind it to be open. */
-    for (unsigned port = port_first; port <= port_last + 3u; port++)
+    for (unsigned port = port_first; port <= port_last; port++)
         x86_allow_port(mem, (uint16_t)port, true);
     return true;
 }

@@ -4,6 +4,9 @@
 # through pkg-config with musl and without a C library, the command, and the man
 # pages. Then the folder is moved, and it still works.
 #
+# A program with the library inside is told where the module of the soft backend is,
+# because it can stand anywhere.
+#
 # usage: install_test.sh CMAKE BUILD SOURCE
 set -eu
 
@@ -88,7 +91,7 @@ C
     step "a host program through pkg-config, static library"
     $CC "$source/examples/embed.c" $(pkg-config --cflags mayfly) "$libdir/libmayfly.a" \
         $(pkg-config --static --libs-only-other mayfly) -pthread -ldl -o "$where/embed_static"
-    expect_greeting "$where/embed_static"
+    MAYFLY_MODULE_PATH=$libdir/mayfly expect_greeting "$where/embed_static"
 }
 
 step "host programs through find_package"
@@ -116,7 +119,7 @@ CMAKE
     exit 1
 }
 expect_greeting "$where/project/build/embed_shared"
-expect_greeting "$where/project/build/embed_static"
+MAYFLY_MODULE_PATH=$libdir/mayfly expect_greeting "$where/project/build/embed_static"
 
 step "the command"
 "$prefix/bin/mayfly" call "$where/bare" add 40 2 | grep -x 42

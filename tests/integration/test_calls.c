@@ -155,8 +155,8 @@ static const struct {
     {"bytes host_bytes(bytes value)", echo},
     {"i32 add(i32, i32)", add},
     {"void nothing()", nothing},
-    {"i64 many(i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, "
-     "i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32)", many},
+    {"i64 many(i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, "
+     "i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32)", many},
     {"string name(u32 number)", name},
     {"string join(string a, string b)", join},
     {"string fail(string message)", refuse},

@@ -147,12 +147,12 @@ struct piece {
 #define FAULT(vector, error) {VM_EXIT_EXCEPTION, vector, error, 0, 0}
 #define PF(error, address) {VM_EXIT_EXCEPTION, 14, error, address, 0}
 
-PIECE(out_imm, "inc %ebx; out %eax, $0xb0; inc %ebx; inc %ebx; ud2");
+PIECE(out_imm, "inc %ebx; out %al, $0xb0; inc %ebx; inc %ebx; ud2");
 PIECE(out_dx, "mov $0xb3, %dx; inc %ebx; out %al, %dx; inc %ebx; ud2");
-PIECE(out_closed, "inc %ebx; out %eax, $0xb8; inc %ebx; ud2");
+PIECE(out_closed, "inc %ebx; out %al, $0xc0; inc %ebx; ud2");
 PIECE(out_closed_dx, "mov $0x3f8, %dx; out %al, %dx; inc %ebx; ud2");
 PIECE(out_word_closed, "inc %ebx; out %ax, $0x80; inc %ebx; ud2");
-PIECE(out_last, "inc %ebx; out %eax, $0xb3; inc %ebx; ud2");
+PIECE(out_last, "inc %ebx; out %al, $0xb3; inc %ebx; ud2");
 PIECE(in_closed, "inc %ebx; in $0x60, %al; inc %ebx; ud2");
 PIECE(syscall_, "inc %ebx; syscall; inc %ebx; ud2");
 PIECE(syscall_flags, "stc; std; inc %ebx; syscall; inc %ebx; ud2");
@@ -209,11 +209,11 @@ PIECE(trap_flag, "pushf; orl $0x100, (%rsp); popf; inc %ebx; inc %ebx; ud2");
 PIECE(x87_divide, "movw $0x37b, (%rsi); fldcw (%rsi); fld1; fldz; fdivrp; fwait; inc %ebx; ud2");
 PIECE(rep_stos, "cld; mov $0x20000, %ecx; mov %rsi, %rdi; mov $7, %al; rep stosb; ud2");
 PIECE(selectors, "mov %cs, %eax; mov %ss, %ecx; mov $0x1b, %edx; mov %edx, %ds; mov %ds, %edx; "
-                 "out %eax, $0xb1; ud2");
+                 "out %al, $0xb1; ud2");
 /* Without the flags of past exceptions, which the emulator mostly does not keep. */
 PIECE(sse_state, "cvtsi2sd %rsi, %xmm1; sqrtsd %xmm1, %xmm1; movq %xmm1, %rax; "
                  "fldpi; fstpl (%rsi); mov (%rsi), %rcx; stmxcsr (%rsi); andl $0xffc0, (%rsi); "
-                 "fnstcw 8(%rsi); movzwl 8(%rsi), %r8d; out %eax, $0xb2; ud2");
+                 "fnstcw 8(%rsi); movzwl 8(%rsi), %r8d; out %al, $0xb2; ud2");
 PIECE(fetch_ahead, "movl $42, (%rsi); inc %ebx; .byte 0x48, 0xb8, 1, 2");
 
 #define CASE(piece, expect) {#piece, piece##_begin, piece##_end, expect, 0, false}
@@ -393,11 +393,11 @@ static void test_same_results(void **state)
 
 /* ---- Going on after an exit ---- */
 
-PIECE(counter, "1: inc %rbx; out %eax, $0xb0; out %eax, $0xb1; jmp 1b");
+PIECE(counter, "1: inc %rbx; out %al, $0xb0; out %al, $0xb1; jmp 1b");
 PIECE(syscalls, "xor %ebx, %ebx; 1: inc %rbx; syscall; cmp $100, %rbx; jne 1b; ud2");
 PIECE(continue_, "movq %rax, %xmm3; fld1; mov (%rdx), %ecx; fstpl (%rsi); mov (%rsi), %rbx; "
-                 "movq %xmm3, %rdi; out %eax, $0xb0; ud2");
-PIECE(segments, "mov %fs:8, %rax; mov %gs:16, %rcx; out %eax, $0xb0; ud2");
+                 "movq %xmm3, %rdi; out %al, $0xb0; ud2");
+PIECE(segments, "mov %fs:8, %rax; mov %gs:16, %rcx; out %al, $0xb0; ud2");
 
 static void test_exits_in_a_row(enum mf_backend backend)
 {
@@ -511,9 +511,9 @@ static void test_segment_bases(enum mf_backend backend)
 
 /* ---- Mapping changes ---- */
 
-PIECE(touch, "1: mov (%rsi), %rax; out %eax, $0xb0; mov %rdx, (%rsi); out %eax, $0xb1; jmp 1b");
+PIECE(touch, "1: mov (%rsi), %rax; out %al, $0xb0; mov %rdx, (%rsi); out %al, $0xb1; jmp 1b");
 PIECE(leaf, "inc %rbx; ret");
-PIECE(calls, "1: call *%rsi; out %eax, $0xb0; jmp 1b");
+PIECE(calls, "1: call *%rsi; out %al, $0xb0; jmp 1b");
 
 static void run_port(struct guest *guest, unsigned port)
 {
@@ -651,7 +651,7 @@ static void test_code_changes(enum mf_backend backend)
     run_rounds(backend, change_code);
 }
 
-PIECE(fill, "cld; mov $0x4000, %ecx; mov %rsi, %rdi; rep stosb; out %eax, $0xb0; ud2");
+PIECE(fill, "cld; mov $0x4000, %ecx; mov %rsi, %rdi; rep stosb; out %al, $0xb0; ud2");
 
 /* Many small changes all over a range end in what the last of them said. */
 static void test_many_pieces(enum mf_backend backend)
@@ -713,7 +713,7 @@ static void test_out_of_memory(enum mf_backend backend)
 PIECE(forever, "1: jmp 1b");
 PIECE(long_block, "1: .rept 400; inc %rbx; .endr; jmp 1b");
 PIECE(rep_forever, "1: cld; mov $0x8000, %ecx; mov %rsi, %rdi; rep stosb; jmp 1b");
-PIECE(port_loop, "1: out %eax, $0xb0; jmp 1b");
+PIECE(port_loop, "1: out %al, $0xb0; jmp 1b");
 
 static void test_interrupt_before_run(enum mf_backend backend)
 {
@@ -845,7 +845,7 @@ static void test_interrupt_from_handler(enum mf_backend backend)
 
 /* An interrupted guest goes on exactly where it was. */
 PIECE(sum, "xor %eax, %eax; mov $3000000, %ecx; 1: add %rcx, %rax; dec %ecx; jnz 1b; "
-           "out %eax, $0xb0; ud2");
+           "out %al, $0xb0; ud2");
 
 static void test_interrupt_loses_nothing(enum mf_backend backend)
 {

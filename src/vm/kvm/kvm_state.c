@@ -113,12 +113,18 @@ uint64_t kvm_get_segment_base(struct vm *vm, unsigned index)
 }
 
 /*
- * Lets the vCPU execute one SYSCALL at CPL 3. That shows that this KVM really
- * runs such a guest, and how it treats the instruction; then the registers are
- * cleared. On hardware the vCPU stays in the stub at CPL 0, from where the first
- * real entry returns by SYSRETQ like from any system call.
+ * How this host treats SYSCALL at CPL 3, found out by the first VM of the process
+ * and the same for all: a fact about the host, written once.
  */
-static int self_test(struct kvm_vm *kvm, struct mf_error *err)
+enum syscall_way { WAY_UNKNOWN, WAY_KEEPS_CPL, WAY_ENTERS_CPL0 };
+static _Atomic(enum syscall_way) known_way;
+
+/*
+ * Lets the vCPU execute one SYSCALL at CPL 3. That shows that this KVM really runs
+ * such a guest, and how it treats the instruction. It must not be found out from
+ * the first SYSCALL of a guest, which could fake it.
+ */
+static int self_test(struct kvm_vm *kvm, enum syscall_way *way, struct mf_error *err)
 {
     struct vm_exit exit;
     x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, true);
@@ -136,11 +142,28 @@ static int self_test(struct kvm_vm *kvm, struct mf_error *err)
     struct kvm_sregs sregs;
     if (ioctl(kvm->vcpu_fd, KVM_GET_SREGS, &sregs) != 0)
         return host_error(err, "to read the system registers");
-    kvm->syscall_keeps_cpl = sregs.cs.dpl == 3 && sregs.ss.dpl == 3;
-    if (!kvm->syscall_keeps_cpl) {
-        x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, false);
-        kvm->in_syscall = true;
+    *way = sregs.cs.dpl == 3 && sregs.ss.dpl == 3 ? WAY_KEEPS_CPL : WAY_ENTERS_CPL0;
+    return 0;
+}
+
+/*
+ * Settles how system calls come and go. After a self-test on hardware the vCPU
+ * stands in the stub at CPL 0, from where the first real entry returns by SYSRETQ
+ * like from any system call.
+ */
+static int settle_syscalls(struct kvm_vm *kvm, struct mf_error *err)
+{
+    enum syscall_way way = atomic_load(&known_way);
+    bool tested = way == WAY_UNKNOWN;
+    if (tested) {
+        int rc = self_test(kvm, &way, err);
+        if (rc != 0)
+            return rc;
+        atomic_store(&known_way, way);
     }
+    kvm->syscall_keeps_cpl = way == WAY_KEEPS_CPL;
+    kvm->in_syscall = tested && !kvm->syscall_keeps_cpl;
+    x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, kvm->syscall_keeps_cpl);
     memset(kvm->vm.regs, 0, sizeof *kvm->vm.regs);
     kvm->vm.regs->rflags = X86_RFLAGS;
     kvm->vm.regs_changed = true;
@@ -164,6 +187,6 @@ int kvm_state_init(struct kvm_vm *kvm, struct mf_error *err)
     if (rc == 0 && kvm->cpu->has_avx)
         rc = set_xcr0(kvm, err);
     if (rc == 0)
-        rc = self_test(kvm, err);
+        rc = settle_syscalls(kvm, err);
     return rc;
 }

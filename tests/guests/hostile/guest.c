@@ -127,7 +127,9 @@ static void attack(void)
             *(volatile uint64_t *)(MAILBOX + 128) = 64 * (next_random() % 4);
         /* Rarely READY and ABORT, after which most hosts have heard enough. */
         uint64_t r = next_random();
-        unsigned port = r % 8 == 0 ? 0xb0 : r % 8 == 1 && round > 20 ? 0xb3 : r % 8 < 5 ? 0xb1 : 0xb2;
+        unsigned port = r % 8 == 0 ? 0xb0 : r % 8 == 1 && round > 20 ? 0xb3
+                                        : r % 8 < 5                  ? 0xb1
+                                                                     : 0xb2;
         leave(port, next_random() % 2 ? 64 * (next_random() % 4) : odd_number(), odd_number(),
               odd_number());
     }

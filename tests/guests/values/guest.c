@@ -81,8 +81,8 @@ static struct mf_value weigh32(const struct mf_value *arg)
     return mf_i64(sum);
 }
 MF_EXPORT(weigh32, "i64 weigh32(i32 a0, i32 a1, i32 a2, i32 a3, i32 a4, i32 a5, i32 a6, i32 a7, "
-                   "i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, "
-                   "i32, i32, i32, i32, i32, i32, i32, i32 last)");
+                   "i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, i32, "
+                   "i32, i32, i32, i32, i32, i32, i32, i32, i32 last)");
 
 /* All types at once, each checked on its own. */
 static struct mf_value mixed(const struct mf_value *arg)
