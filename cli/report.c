@@ -246,10 +246,10 @@ json_t *report_times_json(const struct report_times *times, const char *phase)
 {
     char key[32];
 
-    snprintf(key, sizeof key, "%s_us", phase);
-    return json_pack("{s:f, s:f, s:f, s:f}", "open_us", (double)times->open / 1e3, "create_us",
-                     (double)times->create / 1e3, "init_us", (double)times->init / 1e3, key,
-                     (double)times->run / 1e3);
+    snprintf(key, sizeof key, "%s_ns", phase);
+    return json_pack("{s:I, s:I, s:I, s:I}", "open_ns", (json_int_t)times->open, "create_ns",
+                     (json_int_t)times->create, "init_ns", (json_int_t)times->init, key,
+                     (json_int_t)times->run);
 }
 
 json_t *report_stats_json(const struct mf_sandbox *sandbox)

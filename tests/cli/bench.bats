@@ -43,6 +43,7 @@ smoke() {
 }
 
 setup() {
+    declare -F bats_require_minimum_version >/dev/null || load old_bats
     bats_require_minimum_version 1.5.0
 }
 

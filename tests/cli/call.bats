@@ -190,7 +190,7 @@ refuses() {
     run --separate-stderr guest call --json "$W" echo_i64 -5
     status_is 0
     json 'r["function"] == "echo_i64" and r["result"] == -5 and r["type"] == "i64"'
-    json 'set(r["times"]) == {"open_us", "create_us", "init_us", "call_us"}'
+    json 'set(r["times"]) == {"open_ns", "create_ns", "init_ns", "call_ns"}'
     json 'all(t > 0 for t in r["times"].values())'
     json 'r["stats"]["calls"] == 1 and r["stats"]["entries"] >= 1'
     [ "$MAYFLY_TEST_BACKEND" = auto ] || json "r['backend'] == '$MAYFLY_TEST_BACKEND'"

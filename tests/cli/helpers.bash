@@ -3,6 +3,7 @@
 #   EXAMPLES, CLI_GUESTS  folders with the guests
 #   MAYFLY_TEST_BACKEND   kvm or soft; tests that run guests are run with each
 
+declare -F bats_require_minimum_version >/dev/null || load old_bats
 bats_require_minimum_version 1.5.0
 
 # The command, bounded in time: 88 is no status of ours.
