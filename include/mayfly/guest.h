@@ -195,6 +195,12 @@ bool mf_in_sandbox(void);
 
 #if __STDC_HOSTED__
 
+/* gcc 11 takes the va_list of the next functions for their format, and warns of its size. */
+#ifndef __clang__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstringop-overflow"
+#endif
+
 /* printf into scratch. On failure a failed result. */
 __attribute__((format(printf, 1, 0))) static inline struct mf_value mf_vstringf(const char *format,
                                                                                 va_list args)
@@ -248,6 +254,10 @@ __attribute__((format(printf, 2, 3))) static inline void mf_logf(enum mf_log_lev
     mf_log_n(level, v.string.data, v.string.len);
     mf_scratch_release(mark);
 }
+
+#ifndef __clang__
+#pragma GCC diagnostic pop
+#endif
 
 /*
  * Called by the SDK after each exported function, and before the first: what the

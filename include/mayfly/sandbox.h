@@ -88,9 +88,10 @@ struct mf_sandbox_options {
  * thread. With MF_SIGNAL_AUTO, creating the first such sandbox installs a
  * handler that does nothing for one real-time signal whose disposition is the
  * default one (the highest such). With a signal number, that signal is used in
- * the same way. With MF_SIGNAL_NONE no disposition is changed; such a sandbox
- * refuses time limits, and an interrupt is noticed at the next exit only. The
- * soft backend uses no signal.
+ * the same way. A thread that runs a guest for the first time takes the signal out
+ * of its signal mask; it must not block it again. With MF_SIGNAL_NONE no disposition
+ * or mask is changed; such a sandbox refuses time limits, and an interrupt is noticed
+ * at the next exit only. The soft backend uses no signal.
  *
  * The environment gets GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4 unless
  * `env` has a GLIBC_TUNABLES of its own: so the C library of a static glibc

@@ -82,12 +82,27 @@ void mem_page_free(struct mem *mem, mf_gpa gpa)
 
 void mem_discard(struct mem *mem, mf_gpa gpa, uint64_t bytes)
 {
+    uint8_t *at = mem->base + gpa;
+    uint64_t host_page = (uint64_t)sysconf(_SC_PAGESIZE);
     /*
-     * MADV_DONTNEED cannot fail on our own anonymous mapping, except when it is
-     * locked in memory (mlockall by the embedding program): then zero by hand.
+     * Where the host's pages are larger, its neighbours would go with it. Hosts with
+     * KVM for this guest have pages of this size, so no CPU has translations then.
      */
-    if (madvise(mem->base + gpa, bytes, MADV_DONTNEED) != 0)
-        memset(mem->base + gpa, 0, bytes);
+    if (gpa % host_page != 0 || bytes % host_page != 0) {
+        memset(at, 0, bytes);
+        return;
+    }
+    if (madvise(at, bytes, MADV_DONTNEED) == 0)
+        return;
+    /*
+     * That fails when the embedding program locked its memory (mlockall). The pages
+     * stay then, and a change of rights takes the translations away instead: of the
+     * whole mapping, since for a part the host could refuse (its limit of mappings),
+     * and with a translation that stays the guest could write to page tables later.
+     */
+    memset(at, 0, bytes);
+    mprotect(mem->base, mem->bytes, PROT_READ);
+    mprotect(mem->base, mem->bytes, PROT_READ | PROT_WRITE);
 }
 
 uint64_t mem_pages_resident(const struct mem *mem)

@@ -84,7 +84,7 @@ static uint64_t look(struct limits *limits, uint64_t now)
 
     uint64_t cpu_deadline = atomic_load(&limits->cpu_deadline_ns);
     if (cpu_deadline != 0) {
-        uint64_t used = clock_ns(limits->cpu_clock);
+        uint64_t used = clock_ns(atomic_load(&limits->cpu_clock));
         if (used >= cpu_deadline)
             fire(limits, &limits->cpu_deadline_ns, cpu_deadline, STOP_CPU_TIME);
         else /* CPU time passes no faster than time */
@@ -133,11 +133,24 @@ static void *watch(void *unused)
     return NULL;
 }
 
+/* A child has none of the parent's threads, also not the one that held the lock just then. */
+static void renew_lock(void)
+{
+    pthread_mutex_init(&watchdog.lock, NULL);
+}
+
+static void renew_lock_after_fork(void)
+{
+    pthread_atfork(NULL, NULL, renew_lock);
+}
+
 /* Starts the thread, if this process has none. Called with the lock held. */
 static int start_watchdog(struct mf_error *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (watchdog.pid == getpid())
         return 0;
+    pthread_once(&once, renew_lock_after_fork);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -233,8 +246,10 @@ void limits_arm(struct limits *limits, uint64_t timeout_ns, uint64_t cpu_time_ns
     }
     if (cpu_time_ns != 0) {
         uint64_t deadline;
-        pthread_getcpuclockid(pthread_self(), &limits->cpu_clock);
-        if (!add_u64(clock_ns(limits->cpu_clock), cpu_time_ns, &deadline))
+        clockid_t clock;
+        pthread_getcpuclockid(pthread_self(), &clock);
+        atomic_store(&limits->cpu_clock, clock);
+        if (!add_u64(clock_ns(clock), cpu_time_ns, &deadline))
             deadline = UINT64_MAX;
         limits->armed |= STOP_CPU_TIME;
         atomic_store(&limits->cpu_deadline_ns, deadline);

@@ -29,7 +29,7 @@ struct limits {
      * time for 0 has it: the watchdog to fire it, or the call to end it.
      */
     atomic_uint_fast64_t deadline_ns, cpu_deadline_ns;
-    clockid_t cpu_clock;
+    _Atomic clockid_t cpu_clock;
     /* What the calling thread armed and took in this call; its own. */
     unsigned armed, taken;
     /* The watchdog's list. */

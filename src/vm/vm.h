@@ -67,9 +67,9 @@ struct vm_ops {
      * Creates a VM over config->mem. The first one of a process runs an instruction
      * at CPL 3, to show that this backend really runs (for kvm a `syscall`, which
      * also tells how the host treats that instruction). The registers of the new
-     * vCPU are zero, RFLAGS 0x202, x87 and SSE in their initial state. Errors: MF_E_BACKEND when the
-     * host does not offer this backend or it does not run, with what to do in
-     * the message; MF_E_SYSTEM, MF_E_NO_MEMORY.
+     * vCPU are zero, RFLAGS 0x202, x87 and SSE in their initial state. Errors:
+     * MF_E_BACKEND when the host does not offer this backend or it does not run,
+     * with what to do in the message; MF_E_SYSTEM, MF_E_NO_MEMORY.
      */
     int (*create)(const struct vm_config *config, struct vm **out, struct mf_error *err);
 

@@ -7,11 +7,14 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -256,6 +259,69 @@ static void test_cpu_time(void **state)
     mf_sandbox_destroy(sandbox);
 }
 
+static void *endless_with_signals_blocked(void *sandbox)
+{
+    sigset_t all;
+    struct mf_error err;
+    sigfillset(&all);
+    sigdelset(&all, SIGALRM);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    return (void *)(intptr_t)call_text(sandbox, "endless", "loop", &err);
+}
+
+/* A thread of a program that takes all of its signals elsewhere. */
+static void test_deadline_with_signals_blocked(void **state)
+{
+    (void)state;
+    struct mf_sandbox_options options = base_options();
+    options.timeout_ns = 60 * NS_PER_MS;
+    options.init_timeout_ns = 20000 * NS_PER_MS;
+    struct mf_sandbox *sandbox = create(limits_image, &options);
+    pthread_t thread;
+    void *rc;
+    assert_int_equal(pthread_create(&thread, NULL, endless_with_signals_blocked, sandbox), 0);
+    pthread_join(thread, &rc);
+    assert_int_equal((int)(intptr_t)rc, MF_E_DEADLINE);
+    mf_sandbox_destroy(sandbox);
+}
+
+/*
+ * A forked child makes sandboxes of its own, also when the parent's watchdog was busy
+ * at the time of the fork: 0, or how it failed.
+ */
+static int endless_in_child(void)
+{
+    struct mf_sandbox_options options = base_options();
+    options.timeout_ns = 20 * NS_PER_MS;
+    options.init_timeout_ns = 20000 * NS_PER_MS;
+    struct mf_sandbox *sandbox;
+    struct mf_error err;
+    alarm(30);
+    if (mf_sandbox_create(limits_image, NULL, &options, &sandbox, &err) != 0)
+        return 1;
+    return call_text(sandbox, "endless", "loop", &err) == MF_E_DEADLINE ? 0 : 2;
+}
+
+static void test_deadline_in_forked_child(void **state)
+{
+    (void)state;
+    struct mf_sandbox_options options = base_options();
+    options.timeout_ns = NS_PER_MS; /* keeps the watchdog busy */
+    options.init_timeout_ns = 20000 * NS_PER_MS;
+    struct mf_sandbox *sandbox = create(limits_image, &options);
+    struct mf_error err;
+    assert_int_equal(call_text(sandbox, "endless", "loop", &err), MF_E_DEADLINE);
+    for (int i = 0; i < 20; i++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(endless_in_child());
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    mf_sandbox_destroy(sandbox);
+}
+
 /* Many calls, each far from its deadline: none is stopped, also after idle times. */
 static void test_deadline_not_reached(void **state)
 {
@@ -366,6 +432,8 @@ int main(void)
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadline_in_init),
         cmocka_unit_test(test_cpu_time),
+        cmocka_unit_test(test_deadline_with_signals_blocked),
+        cmocka_unit_test(test_deadline_in_forked_child),
         cmocka_unit_test(test_deadline_not_reached),
         cmocka_unit_test(test_sandboxes_in_threads),
         cmocka_unit_test(test_another_thread_each_call),

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -612,6 +613,20 @@ static void test_mapping_changes(enum mf_backend backend)
     run_rounds(backend, change_mappings);
 }
 
+/* The host cannot take locked pages away, but translations to them must go all the same. */
+static void change_locked_mappings(struct guest *guest, struct round *round)
+{
+    if (mlock(guest->mem.base, guest->mem.bytes) == 0)
+        change_mappings(guest, round);
+    else
+        print_message("not tested: this much memory cannot be locked here\n");
+}
+
+static void test_locked_memory(enum mf_backend backend)
+{
+    run_rounds(backend, change_locked_mappings);
+}
+
 /* Code pages: gone rights and changed contents must be noticed at once. */
 static void change_code(struct guest *guest, struct round *round)
 {
@@ -935,6 +950,7 @@ static void need(enum mf_backend backend)
     test(test_syscalls_in_a_loop)      \
     test(test_segment_bases)           \
     test(test_mapping_changes)         \
+    test(test_locked_memory)           \
     test(test_code_changes)            \
     test(test_many_pieces)             \
     test(test_out_of_memory)           \

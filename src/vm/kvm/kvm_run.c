@@ -12,7 +12,8 @@
  * KVM_RUN off or arrives before it, where immediate_exit makes KVM_RUN return at
  * once. immediate_exit is cleared before `stop` is looked at, so a second
  * interrupt in between is seen. `kickers` holds the thread back from leaving (and
- * from ending) while somebody is about to signal it.
+ * from ending) while somebody is about to signal it. A thread that blocks the signal
+ * would not be woken, so each thread unblocks it before it runs its first guest.
  *
  * A port write is finished by KVM on the next entry only. If the host changes RIP
  * meanwhile, KVM drops the completion, on the fast path; on the emulated path RIP
@@ -63,8 +64,23 @@ static bool take_interrupt(struct kvm_vm *kvm)
     return atomic_exchange(&kvm->stop, false);
 }
 
+/* The signal that this thread lets through already: the call path makes no system call for it. */
+static _Thread_local int unblocked;
+
+static void unblock_signal(int signo)
+{
+    sigset_t set;
+    if (signo == unblocked || signo == MF_SIGNAL_NONE)
+        return;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    unblocked = signo;
+}
+
 static void enter_run(struct kvm_vm *kvm)
 {
+    unblock_signal(kvm->signal);
     kvm->runner = pthread_self();
     atomic_store(&kvm->in_run, true);
 }
