@@ -127,8 +127,11 @@ bool text_near(const char *a, const char *b)
 
 void text_make_utf8(char *data, size_t len)
 {
-    size_t done = 0, bad;
+    size_t done = 0, bad, lead;
     while (!text_is_utf8(data + done, len - done, &bad)) {
+        /* A wrong byte inside of a sequence: the one that began it is wrong already. */
+        if (!text_is_utf8(data + done, bad, &lead))
+            bad = lead;
         done += bad;
         data[done++] = '?';
     }
