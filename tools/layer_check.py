@@ -42,7 +42,7 @@ RULES = {
     "tests/cli": ("include/mayfly/",),
     "tests/unit": ("abi/", "src/", "include/mayfly/"),
     "tests/fuzz": ("abi/", "src/", "include/mayfly/", "tests/unit/"),
-    "tests/fault": ("abi/", "src/", "include/mayfly/", "tests/unit/"),
+    "tests/fault": ("abi/", "src/", "include/mayfly/", "tests/unit/", "tests/integration/"),
 }
 
 # Where a name in an #include is looked for, in this order, after the file's own

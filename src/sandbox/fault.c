@@ -8,6 +8,7 @@
 #include "mem/guestmem.h"
 #include "mem/pagetable.h"
 #include "sandbox/sandbox.h"
+#include "vm/x86.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -114,26 +115,6 @@ struct instruction {
     uint8_t opcode, prefix66, prefix_rep, rex;
 };
 
-static bool is_legacy_prefix(uint8_t byte)
-{
-    switch (byte) {
-    case 0x26:
-    case 0x2e:
-    case 0x36:
-    case 0x3e:
-    case 0x64:
-    case 0x65:
-    case 0x66:
-    case 0x67:
-    case 0xf0:
-    case 0xf2:
-    case 0xf3:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* Reads prefixes and opcode (AMD64 APM vol. 3, 1.2). */
 static bool read_instruction(const struct mf_sandbox *sandbox, uint64_t rip,
                              struct instruction *in)
@@ -142,7 +123,7 @@ static bool read_instruction(const struct mf_sandbox *sandbox, uint64_t rip,
     in->len = guestmem_reach(&sandbox->mem, rip, sizeof in->bytes, false);
     if (in->len == 0 || !guestmem_read(&sandbox->mem, in->bytes, rip, in->len))
         return false;
-    while (in->at < in->len && is_legacy_prefix(in->bytes[in->at])) {
+    while (in->at < in->len && x86_is_prefix(in->bytes[in->at])) {
         if (in->bytes[in->at] == 0x66)
             in->prefix66 = 1;
         if (in->bytes[in->at] >= 0xf2)

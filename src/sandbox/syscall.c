@@ -2,7 +2,7 @@
  * The table of system calls: from the number in RAX to the answer. Called by the
  * run loop (run.c) at every VM_EXIT_SYSCALL. Calls that are not answered, and
  * arguments of answered ones that would reach outside of the sandbox, are denied:
- * -ENOSYS, counted by number, and reported to the embedder once per number.
+ * -ENOSYS (opening a file: -EACCES), counted by number, and reported to the embedder once per number.
  */
 #include "sandbox/syscall.h"
 
@@ -40,7 +40,13 @@ int64_t syscall_deny(struct syscall_call *call)
     sandbox->stats.syscalls_denied++;
     if (sandbox->sys.denied[place]++ == 0 && io->denied)
         io->denied(io->context, call->number, syscall_name(call->number));
-    return -ENOSYS;
+    /*
+     * Any program knows that a file may not be opened; none that there is no open. (glibc
+     * takes it for an attack when it looks at /proc/self/maps on the way to the message
+     * of a failed assert.)
+     */
+    bool opens = call->number == LINUX_NR_open || call->number == LINUX_NR_openat;
+    return opens ? -EACCES : -ENOSYS;
 }
 
 int64_t syscall_abort(struct syscall_call *call, int signal)

@@ -131,3 +131,23 @@ bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)
         x86_allow_port(mem, (uint16_t)port, true);
     return true;
 }
+
+bool x86_is_prefix(uint8_t byte)
+{
+    switch (byte) {
+    case 0x26:
+    case 0x2e:
+    case 0x36:
+    case 0x3e:
+    case 0x64:
+    case 0x65:
+    case 0x66:
+    case 0x67:
+    case 0xf0:
+    case 0xf2:
+    case 0xf3:
+        return true;
+    default:
+        return false;
+    }
+}

@@ -92,6 +92,9 @@ bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last);
 /* Opens or closes one port (below X86_TSS_PORTS) for CPL 3. */
 void x86_allow_port(struct mem *mem, uint16_t port, bool allow);
 
+/* Whether the byte is a legacy prefix of an instruction (AMD64 APM vol. 3, 1.2.1). */
+bool x86_is_prefix(uint8_t byte);
+
 /* Whether the exception pushes an error code below its frame. */
 bool x86_has_error_code(unsigned vector);
 

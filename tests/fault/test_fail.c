@@ -5,7 +5,7 @@
  *
  * The functions are replaced with the linker's --wrap.
  */
-#include <mayfly/mayfly.h>
+#include "../integration/backend.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -274,14 +274,7 @@ static void test_no_leak(void **state)
 
 int main(void)
 {
-    const char *name = getenv("MAYFLY_TEST_BACKEND");
-    struct mf_backend_info info;
-    backend = name && strcmp(name, "soft") == 0 ? MF_BACKEND_SOFT : MF_BACKEND_KVM;
-    mf_backend_probe(backend, &info, NULL);
-    if (!info.usable) {
-        printf("skipped: %s: %s\n", info.name, info.reason);
-        return 77;
-    }
+    backend = test_backend();
     snprintf(guest_path, sizeof guest_path, "%s/greet", getenv("EXAMPLES"));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fail_each_malloc), cmocka_unit_test(fail_each_mmap),

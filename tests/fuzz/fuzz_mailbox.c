@@ -62,9 +62,10 @@ static unsigned take_below(unsigned limit)
 /* Up to `limit` bytes of the input, in place. */
 static const uint8_t *take_bytes(size_t limit, size_t *len)
 {
-    *len = MIN((size_t)take(1), limit);
+    size_t wanted = (size_t)take(1);
     const uint8_t *bytes = play.data;
-    *len = MIN(*len, play.size);
+    wanted = MIN(wanted, limit);
+    *len = MIN(wanted, play.size);
     play.data += *len;
     play.size -= *len;
     return bytes;

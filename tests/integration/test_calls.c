@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include <mayfly/mayfly.h>
+#include "backend.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -172,8 +172,7 @@ static int set_up(void **state)
     char path[4096];
 
     snprintf(path, sizeof path, "%s/calls/%s", getenv("GUESTS"), guest_build);
-    f->backend = strcmp(getenv("MAYFLY_TEST_BACKEND"), "soft") == 0 ? MF_BACKEND_SOFT
-                                                                    : MF_BACKEND_KVM;
+    f->backend = test_backend();
     int status = mf_image_open(path, &f->image, &err);
     if (status == MF_OK)
         status = mf_host_create(&f->host, &err);
@@ -445,22 +444,16 @@ static void test_counters(void **state)
 
 int main(void)
 {
-    const char *backend = getenv("MAYFLY_TEST_BACKEND"), *guests = getenv("GUESTS");
+    const char *guests = getenv("GUESTS");
     static const char *const builds[] = {"gcc", "musl"};
-    struct mf_backend_info info;
-    struct mf_error err;
     char path[4096];
     int failed = 0;
 
-    if (backend == NULL || guests == NULL) {
-        fprintf(stderr, "MAYFLY_TEST_BACKEND and GUESTS must be set\n");
+    if (guests == NULL) {
+        fprintf(stderr, "GUESTS must be set\n");
         return 2;
     }
-    enum mf_backend which = strcmp(backend, "soft") == 0 ? MF_BACKEND_SOFT : MF_BACKEND_KVM;
-    if (mf_backend_probe(which, &info, &err) != MF_OK || !info.usable) {
-        printf("skipped: integration/calls on %s: %s\n", backend, info.reason);
-        return 77;
-    }
+    test_backend();
     static const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(test_scalars),

@@ -3,7 +3,7 @@
  * time. A lost wake-up would leave a guest in its endless loop; then the alarm
  * ends the test.
  */
-#include <mayfly/mayfly.h>
+#include "backend.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -413,14 +413,7 @@ static void test_another_thread_each_call(void **state)
 
 int main(void)
 {
-    const char *name = getenv("MAYFLY_TEST_BACKEND");
-    struct mf_backend_info info;
-    backend = name && strcmp(name, "soft") == 0 ? MF_BACKEND_SOFT : MF_BACKEND_KVM;
-    mf_backend_probe(backend, &info, NULL);
-    if (!info.usable) {
-        printf("skipped: %s: %s\n", info.name, info.reason);
-        return 77;
-    }
+    backend = test_backend();
     alarm(ALARM_S);
     limits_image = open_image("GUESTS", "limits/musl");
     greet_image = open_image("EXAMPLES", "greet");

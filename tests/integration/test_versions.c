@@ -3,7 +3,7 @@
  * rewritten, as if an older or newer SDK had made it. Another minor version works,
  * one that asks for more than the host has is refused.
  */
-#include <mayfly/mayfly.h>
+#include "backend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -88,14 +88,7 @@ static void test_others_are_refused(void **state)
 
 int main(void)
 {
-    const char *name = getenv("MAYFLY_TEST_BACKEND");
-    struct mf_backend_info info;
-    backend = name && strcmp(name, "soft") == 0 ? MF_BACKEND_SOFT : MF_BACKEND_KVM;
-    mf_backend_probe(backend, &info, NULL);
-    if (!info.usable) {
-        printf("skipped: %s: %s\n", info.name, info.reason);
-        return 77;
-    }
+    backend = test_backend();
     read_guest();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_minor_versions_work),

@@ -121,6 +121,35 @@ static void agrees_with_a_second_decoder(void **state)
     }
 }
 
+static void makes_utf8_of_anything(void **state)
+{
+    static const struct {
+        const char *bytes, *text;
+    } cases[] = {
+        {"plain", "plain"},
+        {"\xc3\xa4", "\xc3\xa4"},
+        {"\xff", "?"},
+        {"\xe2(a", "?(a"},                             /* cut off by what follows */
+        {"\xe2\x82(", "?\?("},
+        {"a\xe2\x82", "a??"},                          /* by the end */
+        {"\xe2\xe2\x82\xac", "?\xe2\x82\xac"},       /* by another that is whole */
+        {"\xc3\xa4\xed\xa0\x80!", "\xc3\xa4?\?\?!"}, /* a surrogate */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[32];
+        strcpy(text, cases[i].bytes);
+        text_make_utf8(text, strlen(text));
+        assert_string_equal(text, cases[i].text);
+    }
+    for (uint32_t i = 0; i < 1u << 24; i += 7) {
+        char text[4] = {(char)(i >> 16), (char)(i >> 8), (char)i, (char)(i >> 4)};
+        size_t bad;
+        text_make_utf8(text, sizeof(text));
+        assert_true(text_is_utf8(text, sizeof(text), &bad));
+    }
+}
+
 static void knows_near_names(void **state)
 {
     (void)state;
@@ -165,6 +194,7 @@ int main(void)
         cmocka_unit_test(takes_utf8),
         cmocka_unit_test(refuses_what_is_not_utf8),
         cmocka_unit_test(agrees_with_a_second_decoder),
+        cmocka_unit_test(makes_utf8_of_anything),
         cmocka_unit_test(knows_near_names),
         cmocka_unit_test(long_names_are_never_near),
     };

@@ -6,6 +6,7 @@
 #include "vm/soft/soft.h"
 
 #include "mem/pagetable.h"
+#include "vm/x86.h"
 
 void soft_insn_read(const struct mem *mem, mf_gva gva, struct soft_insn *insn)
 {
@@ -21,26 +22,6 @@ void soft_insn_read(const struct mem *mem, mf_gva gva, struct soft_insn *insn)
     }
 }
 
-static bool is_legacy_prefix(uint8_t byte)
-{
-    switch (byte) {
-    case 0x26:
-    case 0x2e:
-    case 0x36:
-    case 0x3e:
-    case 0x64:
-    case 0x65:
-    case 0x66:
-    case 0x67:
-    case 0xf0:
-    case 0xf2:
-    case 0xf3:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* The byte at `at`, or a harmless NOP behind the end. */
 static uint8_t byte_at(const struct soft_insn *insn, unsigned at)
 {
@@ -51,7 +32,7 @@ static uint8_t byte_at(const struct soft_insn *insn, unsigned at)
 static unsigned find_opcode(const struct soft_insn *insn)
 {
     unsigned at = 0;
-    while (at < insn->len && is_legacy_prefix(insn->bytes[at]))
+    while (at < insn->len && x86_is_prefix(insn->bytes[at]))
         at++;
     if ((byte_at(insn, at) & 0xf0) == 0x40)
         at++;
