@@ -2,7 +2,8 @@
  * The table of system calls: from the number in RAX to the answer. Called by the
  * run loop (run.c) at every VM_EXIT_SYSCALL. Calls that are not answered, and
  * arguments of answered ones that would reach outside of the sandbox, are denied:
- * -ENOSYS (opening a file: -EACCES), counted by number, and reported to the embedder once per number.
+ * -ENOSYS (opening a file: -EACCES), counted by number, and reported to the embedder
+ * once per number.
  */
 #include "sandbox/syscall.h"
 

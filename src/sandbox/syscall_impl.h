@@ -117,7 +117,7 @@ typedef int64_t (*syscall_handler)(struct syscall_call *call);
 SYSCALL_ANSWERED(SYSCALL_DECLARE)
 #undef SYSCALL_DECLARE
 
-/* Refuses a call, or an answered call's arguments: counts and reports it; -ENOSYS. */
+/* Refuses a call, or an answered call's arguments: counts and reports it; -ENOSYS or -EACCES. */
 int64_t syscall_deny(struct syscall_call *call);
 
 /* Ends the guest because it raised `signal`; returns 0. */
