@@ -35,13 +35,14 @@ mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 root=$folder/root
 
+# All of them, also when an earlier run was killed.
 unmount()
 {
     local place
     for place in dev/kvm dev/shm dev/pts dev proc sys; do
-        if mountpoint -q "$root/$place"; then
-            umount "$root/$place" || true
-        fi
+        while mountpoint -q "$root/$place"; do
+            umount "$root/$place" || return 1
+        done
     done
 }
 
@@ -98,7 +99,12 @@ try()
     local mode=$1
     shift
     echo "=== $suite, $mode: $*"
-    rm -rf "$root"
+    # Never into a file system that is mounted there: it may be this machine's own.
+    ! grep -q " $root/" /proc/mounts || {
+        echo "something is still mounted below $root" >&2
+        return 1
+    }
+    rm -rf --one-file-system "$root"
     cp -a "$folder/base" "$root"
     copy_host_settings
     mount_devices

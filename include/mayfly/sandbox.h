@@ -4,7 +4,8 @@
  * Threads: a sandbox is used by one thread at a time, which may be another one
  * for each call; mf_sandbox_interrupt may be called from any thread, and from a
  * signal handler, at any time between create and destroy. Different sandboxes
- * share nothing that is not read-only.
+ * share nothing that is not read-only. A forked child cannot use the sandboxes of
+ * its parent, not even destroy them; it can create its own.
  */
 #ifndef MAYFLY_SANDBOX_H
 #define MAYFLY_SANDBOX_H
@@ -41,7 +42,7 @@ struct mf_io {
     ssize_t (*read)(void *context, void *buf, size_t len);
     /* Takes `len` bytes that the guest wrote to descriptor 1 or 2. The same returns. */
     ssize_t (*write)(void *context, int fd, const void *buf, size_t len);
-    /* Takes one log line, without its newline, NUL-terminated. */
+    /* Takes one log line of printable UTF-8, without its newline, NUL-terminated. */
     void (*log)(void *context, enum mf_log_level level, const char *text, size_t len);
     /*
      * Told once per kind of denied system call of a sandbox: its number, and its

@@ -76,7 +76,8 @@ static int stop_error(struct mf_sandbox *sandbox, struct mf_error *err)
 
 /*
  * Copies a text of the guest (address in RDI, length in RSI), cut to
- * MF_ABI_TEXT_MAX and to what the guest itself can read, and made UTF-8.
+ * MF_ABI_TEXT_MAX and to what the guest itself can read, and made one line of
+ * UTF-8: a guest must not forge further lines, or steer a terminal.
  */
 static size_t copy_text(struct mf_sandbox *sandbox, char text[MF_ABI_TEXT_MAX + 1])
 {
@@ -86,6 +87,9 @@ static size_t copy_text(struct mf_sandbox *sandbox, char text[MF_ABI_TEXT_MAX + 
     if (!guestmem_read(&sandbox->mem, text, regs->rdi, len))
         len = 0;
     text_make_utf8(text, len);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+            text[i] = ' ';
     text[len] = 0;
     return len;
 }

@@ -17,9 +17,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/* A KVM that does not take this state is one that guests cannot run on. */
 static int host_error(struct mf_error *err, const char *what)
 {
-    return error_set_errno(err, errno == ENOMEM ? MF_E_NO_MEMORY : MF_E_SYSTEM, errno,
+    return error_set_errno(err, errno == ENOMEM ? MF_E_NO_MEMORY : MF_E_BACKEND, errno,
                            "KVM refused %s", what);
 }
 
