@@ -75,6 +75,15 @@ bool mem_page_alloc(struct mem *mem, mf_gpa *gpa)
     return true;
 }
 
+bool mem_run_alloc(struct mem *mem, uint64_t n, mf_gpa *gpa)
+{
+    if (n > mem->end - mem->next)
+        return false;
+    *gpa = (mf_gpa)mem->next << PAGE_SHIFT;
+    mem->next += (uint32_t)n;
+    return true;
+}
+
 void mem_page_free(struct mem *mem, mf_gpa gpa)
 {
     mem->free[mem->nfree++] = (uint32_t)(gpa >> PAGE_SHIFT);

@@ -43,6 +43,12 @@ uint64_t mem_pages_used(const struct mem *mem);
 /* Takes one zeroed page; false when there is none. */
 bool mem_page_alloc(struct mem *mem, mf_gpa *gpa);
 
+/*
+ * Takes `n` zeroed pages that are adjacent, of those that were never handed out;
+ * false when there are not so many.
+ */
+bool mem_run_alloc(struct mem *mem, uint64_t n, mf_gpa *gpa);
+
 /* Gives a page back. Its bytes must be zero (mem_discard). */
 void mem_page_free(struct mem *mem, mf_gpa gpa);
 

@@ -193,21 +193,6 @@ static int build_stack(struct mf_sandbox *sandbox, struct stack_image *stack, mf
     return rc;
 }
 
-/*
- * The stack's pages are fresh and so, at creation, adjacent in guest physical
- * memory; this is checked, because the image of the stack is written in one piece.
- */
-static uint8_t *adjacent_pages(struct mf_sandbox *sandbox, mf_gva gva, uint64_t bytes)
-{
-    struct pt_page first, page;
-    if (!pt_lookup(&sandbox->mem, gva, &first))
-        return NULL;
-    for (uint64_t at = PAGE_BYTES; at < bytes; at += PAGE_BYTES)
-        if (!pt_lookup(&sandbox->mem, gva + at, &page) || page.gpa != first.gpa + at)
-            return NULL;
-    return mem_at(&sandbox->mem, first.gpa);
-}
-
 static int load_stack(struct mf_sandbox *sandbox, struct mf_error *err)
 {
     uint64_t bytes = sandbox->options.stack_bytes;
@@ -217,38 +202,29 @@ static int load_stack(struct mf_sandbox *sandbox, struct mf_error *err)
                               LAYOUT_STACK_GUARD, PT_NONE, AREA_GUARD, err);
     if (rc != 0)
         return rc;
-    /* Pages and the tables that map them, a table for each 2 MiB and some above. */
-    uint64_t pages = bytes / PAGE_BYTES, tables = pages / 512 + 4;
     mf_gpa gpa;
-    if (pages + tables > mem_pages_available(&sandbox->mem))
+    uint64_t pages = bytes / PAGE_BYTES;
+    rc = MF_E_NO_MEMORY;
+    if (mem_run_alloc(&sandbox->mem, pages, &gpa))
+        rc = sandbox->vm->ops->map_at(sandbox->vm, sandbox->stack_low, gpa, pages,
+                                      PT_READ | PT_WRITE | PT_USER, err);
+    if (rc == MF_E_NO_MEMORY)
         return error_set(err, MF_E_ARGUMENT,
                          "a stack of %llu KiB does not fit into %llu MiB of guest memory beside "
                          "the program: raise memory_bytes (option --memory)",
                          (unsigned long long)(bytes >> 10),
                          (unsigned long long)(sandbox->options.memory_bytes >> 20));
-    gpa = (mf_gpa)sandbox->mem.next << PAGE_SHIFT;
-    for (uint64_t i = 0; i < pages; i++) {
-        mf_gpa page;
-        mem_page_alloc(&sandbox->mem, &page);
-    }
-    rc = sandbox->vm->ops->map_at(sandbox->vm, sandbox->stack_low, gpa, pages,
-                                  PT_READ | PT_WRITE | PT_USER, err);
     if (rc == 0)
         rc = addrspace_record(&sandbox->as, sandbox->stack_low, bytes, PT_READ | PT_WRITE,
                               AREA_STACK, err);
     if (rc != 0)
         return rc;
+    /* Arguments get the upper half: the program keeps at least half of its stack. */
     struct stack_image stack = {
-        .bytes = adjacent_pages(sandbox, sandbox->stack_low, bytes),
-        .room = bytes,
-        .gva = sandbox->stack_low,
+        .bytes = (uint8_t *)mem_at(&sandbox->mem, gpa) + bytes / 2,
+        .room = bytes / 2,
+        .gva = sandbox->stack_low + bytes / 2,
     };
-    if (!stack.bytes)
-        return error_set(err, MF_E_NO_MEMORY, "guest memory is in pieces");
-    /* Leave the program at least half of its stack. */
-    stack.bytes += bytes / 2;
-    stack.gva += bytes / 2;
-    stack.room -= bytes / 2;
     rc = build_stack(sandbox, &stack, &sandbox->entry_stack, err);
     if (rc == MF_E_ARGUMENT)
         return error_set(err, MF_E_ARGUMENT,
@@ -293,20 +269,15 @@ static int load_area(struct mf_sandbox *sandbox, struct mailbox_area *area, uint
     struct mem *mem = &sandbox->mem;
     mf_gva gva = MF_ABI_GVA_MAILBOX + *offset;
     uint64_t pages = bytes / PAGE_BYTES;
-    if (pages > mem->end - mem->next)
+    if (!mem_run_alloc(mem, pages, &area->gpa))
         return error_set(err, MF_E_ARGUMENT,
                          "a mailbox of %llu KiB does not fit into %llu MiB of guest memory: raise "
                          "memory_bytes (option --memory)",
                          (unsigned long long)(sandbox->options.mailbox_bytes >> 10),
                          (unsigned long long)(sandbox->options.memory_bytes >> 20));
-    area->gpa = (mf_gpa)mem->next << PAGE_SHIFT;
     area->base = mem_at(mem, area->gpa);
     area->size = (uint32_t)bytes;
     area->offset = *offset;
-    for (uint64_t i = 0; i < pages; i++) {
-        mf_gpa page;
-        mem_page_alloc(mem, &page);
-    }
     for (unsigned i = 0; i < times; i++) {
         int rc = sandbox->vm->ops->map_at(sandbox->vm, gva + i * bytes, area->gpa, pages,
                                           PT_READ | PT_WRITE | PT_USER, err);

@@ -295,7 +295,7 @@ json_result() {
     run --separate-stderr guest call "$W" say 0 "an error"
     contains "$stderr" "guest error: an error"
     run --separate-stderr guest call "$W" say 1 $'red\033[31m'
-    contains "$stderr" 'guest warning: red\x1b[31m'
+    contains "$stderr" 'guest warning: red [31m'
     run --separate-stderr guest call "$W" say 2 "by the way"
     [ -z "$stderr" ]
     run --separate-stderr guest call --verbose "$W" say 2 "by the way"

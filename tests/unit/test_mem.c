@@ -56,6 +56,7 @@ static void test_pages(void **state)
             assert_int_equal(pages[i], pages[i - 1] + PAGE_BYTES);
     }
     assert_false(mem_page_alloc(mem, &pages[total]));
+    assert_false(mem_run_alloc(mem, 1, &pages[total]));
     assert_int_equal(mem_pages_available(mem), 0);
     for (uint64_t i = 0; i < total; i++) {
         mem_discard(mem, pages[i], PAGE_BYTES);
@@ -68,6 +69,20 @@ static void test_pages(void **state)
         assert_memory_equal(mem_at(mem, pages[i]), zeros, PAGE_BYTES);
     }
     free(pages);
+}
+
+/* A run of pages is adjacent, also when single pages were given back before. */
+static void test_runs(void **state)
+{
+    struct mem *mem = *state;
+    uint64_t total = mem_pages_available(mem);
+    mf_gpa single, run;
+    assert_true(mem_page_alloc(mem, &single));
+    mem_page_free(mem, single);
+    assert_false(mem_run_alloc(mem, total, &run));
+    assert_true(mem_run_alloc(mem, total - 1, &run));
+    assert_int_equal(run, single + PAGE_BYTES);
+    assert_int_equal(mem_pages_available(mem), 1);
 }
 
 static void test_tables(void **state)
@@ -191,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test_setup_teardown(test_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_copies, set_up, tear_down),
