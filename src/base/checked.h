@@ -16,11 +16,6 @@ static inline bool add_u64(uint64_t a, uint64_t b, uint64_t *out)
     return !__builtin_add_overflow(a, b, out);
 }
 
-static inline bool mul_u64(uint64_t a, uint64_t b, uint64_t *out)
-{
-    return !__builtin_mul_overflow(a, b, out);
-}
-
 /* *out = a rounded up to a multiple of `align`, a power of two. */
 static inline bool round_up_u64(uint64_t a, uint64_t align, uint64_t *out)
 {

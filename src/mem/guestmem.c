@@ -68,20 +68,3 @@ uint64_t guestmem_reach(const struct mem *mem, mf_gva gva, uint64_t len, bool wr
     }
     return done;
 }
-
-int64_t guestmem_read_string(const struct mem *mem, char *dst, size_t size, mf_gva gva)
-{
-    size_t done = 0;
-    while (done < size) {
-        uint64_t piece;
-        const uint8_t *from = page_piece(mem, gva + done, size - done, false, &piece);
-        if (!from)
-            return -1;
-        memcpy(dst + done, from, piece);
-        const char *end = memchr(dst + done, 0, piece);
-        if (end)
-            return end - dst;
-        done += piece;
-    }
-    return -2;
-}

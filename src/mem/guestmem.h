@@ -24,10 +24,4 @@ bool guestmem_write(struct mem *mem, mf_gva gva, const void *src, uint64_t len);
  */
 uint64_t guestmem_reach(const struct mem *mem, mf_gva gva, uint64_t len, bool write);
 
-/*
- * Copies a NUL-terminated string of at most `size` - 1 bytes. Returns its length,
- * or -1 when it is unreadable, or -2 when it has no end within `size`.
- */
-int64_t guestmem_read_string(const struct mem *mem, char *dst, size_t size, mf_gva gva);
-
 #endif

@@ -98,7 +98,6 @@ static void build_stubs(struct mem *mem)
     static const uint8_t exception[] = {0xe6, X86_PORT_EXCEPTION, 0xeb, 0xfc};
     static const uint8_t syscall[] = {0xe6, X86_PORT_SYSCALL, 0x48, 0x0f, 0x07};
     static const uint8_t selftest[] = {0x0f, 0x05, 0x0f, 0x0b};
-    static const uint8_t iretq[] = {0x48, 0xcf};
 
     uint8_t *stubs = mem_at(mem, LAYOUT_GPA(EXCEPTION_STUBS));
     for (unsigned vector = 0; vector < X86_VECTORS; vector++)
@@ -106,7 +105,6 @@ static void build_stubs(struct mem *mem)
     uint8_t *page = mem_at(mem, LAYOUT_GPA(SYSCALL_STUB));
     memcpy(page, syscall, sizeof syscall);
     memcpy(page + (X86_SELFTEST_GVA - X86_SYSCALL_GVA), selftest, sizeof selftest);
-    memcpy(page + (X86_IRETQ_GVA - X86_SYSCALL_GVA), iretq, sizeof iretq);
 }
 
 bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)

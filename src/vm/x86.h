@@ -47,11 +47,10 @@
 #define X86_STUB_BYTES 16
 #define X86_STUB_GVA LAYOUT_GVA(EXCEPTION_STUBS)
 
-/* In the syscall page: the stub, its SYSRETQ, and two pieces for the backends. */
+/* In the syscall page: the stub, its SYSRETQ, and the self-test of a backend. */
 #define X86_SYSCALL_GVA LAYOUT_GVA(SYSCALL_STUB)
 #define X86_SYSRET_GVA (X86_SYSCALL_GVA + 2)
 #define X86_SELFTEST_GVA (X86_SYSCALL_GVA + 64) /* syscall; ud2 */
-#define X86_IRETQ_GVA (X86_SYSCALL_GVA + 128)   /* iretq */
 
 /* Exceptions push their frame here, downwards. */
 #define X86_KERNEL_STACK_TOP (LAYOUT_GVA(KERNEL_STACK) + PAGE_BYTES)
@@ -77,7 +76,6 @@ struct x86_exception_frame {
 
 #define X86_MSR_STAR 0xc0000081
 #define X86_MSR_LSTAR 0xc0000082
-#define X86_MSR_CSTAR 0xc0000083
 #define X86_MSR_SFMASK 0xc0000084
 #define X86_MSR_FS_BASE 0xc0000100
 #define X86_MSR_GS_BASE 0xc0000101

@@ -187,20 +187,6 @@ static void test_copies(void **state)
     assert_false(guestmem_read(mem, back, at, 1));
 }
 
-static void test_strings(void **state)
-{
-    struct mem *mem = *state;
-    const mf_gva at = 0x10000000, end = at + PAGE_BYTES;
-    char back[64];
-    assert_int_equal(paging_map(mem, at, 1, RW, NULL), 0);
-    assert_true(guestmem_write(mem, end - 6, "hello", 6));
-    assert_int_equal(guestmem_read_string(mem, back, sizeof back, end - 6), 5);
-    assert_string_equal(back, "hello");
-    assert_int_equal(guestmem_read_string(mem, back, 5, end - 6), -2);
-    assert_true(guestmem_write(mem, end - 1, "x", 1));
-    assert_int_equal(guestmem_read_string(mem, back, sizeof back, end - 6), -1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,7 +196,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_copies, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_strings, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
