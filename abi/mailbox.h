@@ -24,6 +24,14 @@
  * and dirty the same few pages. The guest therefore reads the indices from the
  * control page again after every READY and keeps no copy.
  *
+ * Attention (since 1.1). While MF_ABI_HOST_ATTEND is set in host_flags, and
+ * MF_ABI_HOST_RETURN is not, the guest does not leave when all calls are answered
+ * but polls call_tail and host_flags; the indices then run on and are not set to
+ * 0. The host sets MF_ABI_HOST_RETURN when somebody sleeps until the guest comes
+ * back, or when nothing was asked for a while: the guest executes `out READY` as
+ * soon as all calls are answered. A guest that does not poll is correct too; it
+ * costs an entry for each call.
+ *
  * The exchange area carries what happens inside a call, always in pairs of
  * "guest leaves, host enters", as a stack: the guest pushes a HOST_CALL frame
  * and executes `out HOSTCALL` with its offset; when it runs again, the host has
@@ -48,6 +56,10 @@ enum mf_abi_frame_kind {
     MF_ABI_FRAME_ERROR = 3,     /* status, one string value: the message */
     MF_ABI_FRAME_HOST_CALL = 4, /* guest to host: function, values */
 };
+
+/* Bits of host_flags. */
+#define MF_ABI_HOST_ATTEND UINT32_C(1) /* poll instead of leaving */
+#define MF_ABI_HOST_RETURN UINT32_C(2) /* leave nevertheless, once all calls are answered */
 
 /* Frames begin at multiples of this many bytes (a cache line). */
 #define MF_ABI_FRAME_ALIGN 64
@@ -88,9 +100,9 @@ struct mf_abi_control {
     uint8_t pad2[56];
     uint64_t result_head; /* written by the host */
     uint8_t pad3[56];
-    uint32_t host_flags; /* written by the host; 0 in version 1.0 */
+    uint32_t host_flags; /* written by the host: MF_ABI_HOST_*; 0 in version 1.0 */
     uint8_t pad4[60];
-    uint32_t guest_flags; /* written by the guest; 0 in version 1.0 */
+    uint32_t guest_flags; /* written by the guest; 0 */
     uint8_t pad5[60];
 };
 

@@ -28,16 +28,20 @@ struct mf_value guest_run_call(const struct mf_abi_frame *call)
     return result;
 }
 
-uint64_t guest_encode_answer(uint8_t *dst, uint64_t room, uint64_t id, struct mf_value value)
+uint64_t guest_encode_answer(uint8_t *dst, uint64_t room, uint64_t id, struct mf_value value,
+                             bool *referred)
 {
     struct mf_abi_frame header = {.kind = MF_ABI_FRAME_RESULT, .id = id};
     size_t n = value.type != MF_VOID;
-    uint64_t size = guest_frame_size(&value, n);
+    uint64_t size = guest_frame_size(&value, n, false);
 
+    *referred = value.failed == 0 && size > room && guest_may_refer();
+    if (*referred)
+        size = guest_frame_size(&value, n, true);
     if (value.failed == 0 && size > room) {
         value = guest_failure(GUEST_E_TOO_LARGE, "the result does not fit into the mailbox");
         n = 1;
-        size = guest_frame_size(&value, n);
+        size = guest_frame_size(&value, n, false);
     }
     if (value.failed != 0) {
         header.kind = MF_ABI_FRAME_ERROR;
@@ -46,25 +50,50 @@ uint64_t guest_encode_answer(uint8_t *dst, uint64_t room, uint64_t id, struct mf
             value = mf_string("the function failed without a message");
         /* A message is cut where it has to be; one frame always has room for a bit of it. */
         uint64_t longest = room - sizeof header - sizeof(struct mf_abi_value) - 8;
-        if (value.string.len > longest)
+        if (value.string.len > longest) {
             value.string.len = longest;
+            while (value.string.len > 0 && (value.string.data[value.string.len] & 0xc0) == 0x80)
+                value.string.len--; /* between characters */
+        }
         n = 1;
-        size = guest_frame_size(&value, n);
+        *referred = false;
+        size = guest_frame_size(&value, n, false);
     }
-    guest_encode(dst, size, header, &value, n);
+    guest_encode(dst, size, header, &value, n, *referred);
     return size;
+}
+
+struct guest_owned guest_owned;
+
+void guest_release_owned(void)
+{
+    struct guest_owned owned = guest_owned;
+    if (owned.release == NULL)
+        return;
+    guest_owned.release = NULL;
+    owned.release(owned.data);
+}
+
+struct mf_value mf_bytes_owned(void *data, size_t len, void (*release)(void *data))
+{
+    guest_release_owned();
+    guest_owned.data = data;
+    guest_owned.release = release;
+    return mf_bytes(data, len);
 }
 
 /*
  * Puts the answer into the result ring. When earlier answers still stand there
  * and leave too little room, the host gets a chance to take them first; in an
- * empty ring either the answer or an error about its size fits.
+ * empty ring either the answer or an error about its size fits. Whether the value
+ * must stay as it is until the next call.
  */
-static void send_answer(uint64_t id, struct mf_value value)
+static bool send_answer(uint64_t id, struct mf_value value)
 {
     struct mf_abi_control *control = guest_control();
     const struct mf_abi_boot *boot = guest_boot();
-    uint64_t size = guest_frame_size(&value, value.type != MF_VOID);
+    uint64_t size = guest_frame_size(&value, value.type != MF_VOID, false);
+    bool referred;
 
     for (;;) {
         uint64_t tail = control->result_tail;
@@ -72,9 +101,9 @@ static void send_answer(uint64_t id, struct mf_value value)
         uint64_t room = boot->result_ring_size - used;
         if (used == 0 || size <= room) {
             uint8_t *dst = guest_area(boot->result_ring) + (tail & (boot->result_ring_size - 1));
-            tail += guest_encode_answer(dst, room, id, value);
+            tail += guest_encode_answer(dst, room, id, value, &referred);
             __atomic_store_n(&control->result_tail, tail, __ATOMIC_RELEASE);
-            return;
+            return referred;
         }
         GUEST_OUT(MF_ABI_PORT_READY, 0);
     }
@@ -89,10 +118,32 @@ void guest_answer_calls(void)
         const struct mf_abi_frame *call =
             (const struct mf_abi_frame *)(guest_area(boot->call_ring) +
                                           (control->call_head & (boot->call_ring_size - 1)));
-        uint32_t size = call->size;
+        uint64_t next = control->call_head + call->size;
+        guest_release_owned();
         struct mf_value value = guest_run_call(call);
-        send_answer(call->id, value);
+        bool referred = send_answer(call->id, value);
+        if (!referred)
+            guest_release_owned();
         guest_exchange_top = 0;
-        __atomic_store_n(&control->call_head, control->call_head + size, __ATOMIC_RELEASE);
+        __atomic_store_n(&control->call_head, next, __ATOMIC_RELEASE);
+        /* The next call may change what the answer refers to: the host takes it before. */
+        if (referred && next != __atomic_load_n(&control->call_tail, __ATOMIC_ACQUIRE))
+            GUEST_OUT(MF_ABI_PORT_READY, 0);
+    }
+}
+
+bool guest_poll(void)
+{
+    const struct mf_abi_control *control = guest_control();
+
+    for (;;) {
+        uint32_t flags = __atomic_load_n(&control->host_flags, __ATOMIC_RELAXED);
+        if (!(flags & MF_ABI_HOST_ATTEND))
+            return false;
+        if (control->call_head != __atomic_load_n(&control->call_tail, __ATOMIC_ACQUIRE))
+            return true;
+        if (flags & MF_ABI_HOST_RETURN)
+            return false;
+        __builtin_ia32_pause();
     }
 }

@@ -42,12 +42,21 @@ static const void *value_data(const struct mf_value *v, uint64_t *scalar, uint64
     return scalar;
 }
 
-uint64_t guest_frame_size(const struct mf_value *values, size_t n)
+static bool goes_by_reference(const struct mf_value *v, uint64_t len, bool refer)
+{
+    return refer && (v->type == MF_STRING || v->type == MF_BYTES) && len >= GUEST_REFERENCE_MIN;
+}
+
+uint64_t guest_frame_size(const struct mf_value *values, size_t n, bool refer)
 {
     uint64_t size = sizeof(struct mf_abi_frame);
     for (size_t i = 0; i < n; i++) {
         uint64_t scalar, len;
         value_data(&values[i], &scalar, &len);
+        if (goes_by_reference(&values[i], len, refer)) {
+            size += sizeof(struct mf_abi_value) + sizeof(struct mf_abi_reference);
+            continue;
+        }
         if (len > UINT32_MAX - 16)
             return UINT64_MAX;
         size += mf_abi_value_size(values[i].type, len);
@@ -55,11 +64,25 @@ uint64_t guest_frame_size(const struct mf_value *values, size_t n)
     return (size + MF_ABI_FRAME_ALIGN - 1) & ~(uint64_t)(MF_ABI_FRAME_ALIGN - 1);
 }
 
+static uint8_t *encode_reference(uint8_t *dst, uint32_t type, const void *data, uint64_t len)
+{
+    struct mf_abi_value *header = (struct mf_abi_value *)dst;
+    struct mf_abi_reference *reference = (struct mf_abi_reference *)(header + 1);
+
+    header->type = type | MF_ABI_VALUE_REFERENCE;
+    header->len = sizeof *reference;
+    reference->address = (uintptr_t)data;
+    reference->bytes = len;
+    return (uint8_t *)(reference + 1);
+}
+
 /* Writes one value and returns the place behind it. */
-static uint8_t *encode_value(uint8_t *dst, const struct mf_value *v)
+static uint8_t *encode_value(uint8_t *dst, const struct mf_value *v, bool refer)
 {
     uint64_t scalar, len;
     const void *data = value_data(v, &scalar, &len);
+    if (goes_by_reference(v, len, refer))
+        return encode_reference(dst, v->type, data, len);
     uint64_t size = mf_abi_value_size(v->type, len);
     struct mf_abi_value *header = (struct mf_abi_value *)dst;
     uint32_t type = v->type;
@@ -78,11 +101,11 @@ static uint8_t *encode_value(uint8_t *dst, const struct mf_value *v)
 }
 
 void guest_encode(uint8_t *dst, uint64_t size, struct mf_abi_frame header,
-                  const struct mf_value *values, size_t n)
+                  const struct mf_value *values, size_t n, bool refer)
 {
     uint8_t *next = dst + sizeof header;
     for (size_t i = 0; i < n; i++)
-        next = encode_value(next, &values[i]);
+        next = encode_value(next, &values[i], refer);
     header.size = (uint32_t)size;
     header.count = (uint16_t)n;
     *(struct mf_abi_frame *)dst = header;
@@ -95,17 +118,24 @@ size_t guest_decode(const struct mf_abi_frame *frame, struct mf_value *out)
     for (size_t i = 0; i < n; i++) {
         const struct mf_abi_value *header = (const struct mf_abi_value *)next;
         const uint8_t *data = (const uint8_t *)(header + 1);
-        uint32_t type = header->type;
+        uint32_t type = header->type & ~MF_ABI_VALUE_REFERENCE;
+        uint64_t len = header->len;
+        if (header->type & MF_ABI_VALUE_REFERENCE) {
+            const struct mf_abi_reference *reference = (const struct mf_abi_reference *)data;
+            data = (const uint8_t *)(uintptr_t)reference->address;
+            len = reference->bytes;
+        }
         if (type == MF_ABI_TYPE_STRING) {
-            out[i] = mf_string_n((const char *)data, header->len);
+            out[i] = mf_string_n((const char *)data, len);
         } else if (type == MF_ABI_TYPE_BYTES) {
-            out[i] = mf_bytes(data, header->len);
+            out[i] = mf_bytes(data, len);
         } else {
             /* Little-endian: the members of the union share their low bytes. */
             out[i] = mf_u64(*(const uint64_t *)data);
             out[i].type = (enum mf_type)type;
         }
-        next += mf_abi_value_size(type, header->len);
+        /* A reference has the length of its own bytes in the frame, and no terminator. */
+        next += mf_abi_value_size(header->type, header->len);
     }
     return n;
 }

@@ -16,7 +16,7 @@ __asm__(".pushsection .note.mayfly, \"a\", @note\n"
         "    .long 7, 24, 0x4d46\n"
         "    .asciz \"Mayfly\"\n"
         "    .p2align 2\n"
-        "    .long 0x10000, 0x10000\n" /* version, min_version */
+        "    .long 0x10001, 0x10000\n" /* version, min_version */
         "    .quad 0\n"                /* features */
         "    .hidden __start_mayfly_table\n"
         "    .hidden __stop_mayfly_table\n"
@@ -32,7 +32,7 @@ __asm__(".pushsection .note.mayfly, \"a\", @note\n"
 _Static_assert(sizeof(MF_ABI_NOTE_NAME) == 7 && sizeof(struct mf_abi_note) == 24 &&
                    MF_ABI_NOTE_TYPE == 0x4d46,
                "the note above");
-_Static_assert(MF_ABI_VERSION == 0x10000 && MF_ABI_MIN_VERSION == 0x10000, "the note above");
+_Static_assert(MF_ABI_VERSION == 0x10001 && MF_ABI_MIN_VERSION == 0x10000, "the note above");
 _Static_assert(MF_ABI_RECORD_END == 0 && MF_ABI_RECORD_ALIGN == 16, "the record above");
 
 /* What MF_EXPORT and its like write is what the ABI says. */
@@ -122,7 +122,9 @@ int mf_serve(void)
     if (mf_guest_flush)
         mf_guest_flush();
     for (;;) {
-        guest_answer_calls();
+        do
+            guest_answer_calls();
+        while (guest_poll());
         GUEST_OUT(MF_ABI_PORT_READY, 0);
     }
 }

@@ -17,14 +17,22 @@ static size_t next_offset(void)
     return (guest_exchange_top + MF_ABI_FRAME_ALIGN - 1) & ~(size_t)(MF_ABI_FRAME_ALIGN - 1);
 }
 
-/* Runs the nested call in the frame at `offset` and puts the answer in its place. */
-static void answer_nested(size_t offset)
+/*
+ * Runs the nested call in the frame at `offset` and puts the answer in its place. What
+ * the answer owns stays until the host has it; gives back what the caller owned.
+ */
+static struct guest_owned answer_nested(size_t offset)
 {
     struct mf_abi_frame *frame =
         (struct mf_abi_frame *)(guest_area(guest_boot()->exchange) + offset);
     guest_exchange_top = offset + frame->size;
+    struct guest_owned callers = guest_owned;
+    bool referred;
+    guest_owned.release = NULL;
     struct mf_value value = guest_run_call(frame);
-    guest_encode_answer((uint8_t *)frame, guest_boot()->exchange_size - offset, frame->id, value);
+    guest_encode_answer((uint8_t *)frame, guest_boot()->exchange_size - offset, frame->id, value,
+                        &referred);
+    return callers;
 }
 
 /* The value of an answer; what it points to is kept on the stack. */
@@ -59,7 +67,10 @@ struct mf_value mf_host_call(const void *import, const struct mf_value *args, si
     for (size_t i = 0; i < nargs; i++)
         if (args[i].failed)
             return args[i];
-    uint64_t size = guest_frame_size(args, nargs);
+    uint64_t size = guest_frame_size(args, nargs, false);
+    bool refer = guest_may_refer() && size > guest_boot()->exchange_size - offset;
+    if (refer)
+        size = guest_frame_size(args, nargs, true);
     if (offset > guest_boot()->exchange_size || size > guest_boot()->exchange_size - offset)
         return guest_failure(GUEST_E_TOO_LARGE, "the arguments do not fit into the mailbox");
 
@@ -68,11 +79,13 @@ struct mf_value mf_host_call(const void *import, const struct mf_value *args, si
         .id = ++last_id,
         .function = (uint32_t)((const char *)import - guest_table),
     };
-    guest_encode(place, size, header, args, nargs);
-    for (;;) {
+    guest_encode(place, size, header, args, nargs, refer);
+    GUEST_OUT(MF_ABI_PORT_HOSTCALL, offset);
+    while (((struct mf_abi_frame *)place)->kind == MF_ABI_FRAME_CALL) {
+        struct guest_owned mine = answer_nested(offset);
         GUEST_OUT(MF_ABI_PORT_HOSTCALL, offset);
-        if (((struct mf_abi_frame *)place)->kind != MF_ABI_FRAME_CALL)
-            return take_answer(offset);
-        answer_nested(offset);
+        guest_release_owned();
+        guest_owned = mine;
     }
+    return take_answer(offset);
 }

@@ -78,18 +78,28 @@ static inline void guest_copy(void *dst, const void *src, size_t len)
                      : "memory");
 }
 
-/*
- * The bytes of a frame with these values, a multiple of MF_ABI_FRAME_ALIGN.
- * UINT64_MAX when a value is longer than any frame.
- */
-uint64_t guest_frame_size(const struct mf_value *values, size_t n);
+/* Data of at least this many bytes travels by reference where a frame would be too large. */
+#define GUEST_REFERENCE_MIN 64
 
 /*
- * Writes a frame of `size` = guest_frame_size(values, n) bytes. With one value,
+ * The bytes of a frame with these values, a multiple of MF_ABI_FRAME_ALIGN; with
+ * `refer`, those of at least GUEST_REFERENCE_MIN bytes stand elsewhere. UINT64_MAX when a
+ * value is longer than any frame.
+ */
+uint64_t guest_frame_size(const struct mf_value *values, size_t n, bool refer);
+
+/*
+ * Writes a frame of `size` = guest_frame_size(values, n, refer) bytes. With one value,
  * that value may point into the frame that is written over.
  */
 void guest_encode(uint8_t *dst, uint64_t size, struct mf_abi_frame header,
-                  const struct mf_value *values, size_t n);
+                  const struct mf_value *values, size_t n, bool refer);
+
+/* Whether the host takes values by reference. */
+static inline bool guest_may_refer(void)
+{
+    return (guest_boot()->features & MF_ABI_FEATURE_REFERENCES) != 0;
+}
 
 /* Reads the values of a frame into out[MF_ABI_PARAMS_MAX]; they point into the frame. */
 size_t guest_decode(const struct mf_abi_frame *frame, struct mf_value *out);
@@ -102,13 +112,30 @@ struct mf_value guest_run_call(const struct mf_abi_frame *call);
 
 /*
  * Writes the RESULT or ERROR frame for `value` to dst, which has `room` bytes (at
- * least one frame). What does not fit becomes an error that says so. Returns the
- * bytes written.
+ * least one frame), by reference when it must. What does not fit becomes an error that
+ * says so. Returns the bytes written; *referred tells that the value must stay.
  */
-uint64_t guest_encode_answer(uint8_t *dst, uint64_t room, uint64_t id, struct mf_value value);
+uint64_t guest_encode_answer(uint8_t *dst, uint64_t room, uint64_t id, struct mf_value value,
+                             bool *referred);
+
+/* What mf_bytes_owned left to give back. */
+struct guest_owned {
+    void (*release)(void *data);
+    void *data;
+};
+extern struct guest_owned guest_owned;
+
+/* Gives it back, if there is something. */
+void guest_release_owned(void);
 
 /* Answers all calls that stand in the call ring. */
 void guest_answer_calls(void);
+
+/*
+ * While the host wants attention: waits for a call and returns true. False when
+ * the guest shall leave.
+ */
+bool guest_poll(void);
 
 /* Calls the restore hooks when this guest was restored since the last time. */
 void guest_check_restore(void);

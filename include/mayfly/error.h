@@ -47,7 +47,10 @@ extern "C" {
     X(MF_E_OUTPUT_LIMIT, -24, "output limit exceeded")           /* poisons */ \
     X(MF_E_HOST_CALL_LIMIT, -25, "limit of host calls exceeded") /* poisons */ \
     X(MF_E_DEPTH, -26, "calls are nested too deeply")                          \
-    X(MF_E_HOST_FUNCTION, -27, "a host function failed")
+    X(MF_E_HOST_FUNCTION, -27, "a host function failed")                       \
+    X(MF_E_SNAPSHOT, -28, "not a usable snapshot file")                        \
+    X(MF_E_PARENT, -29, "the parent of a snapshot is missing or changed")      \
+    X(MF_E_BUSY, -30, "all slots or all memory of the pool are in use")
 
 enum mf_error_code {
     MF_OK = 0,

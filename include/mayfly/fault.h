@@ -30,7 +30,8 @@ extern "C" {
     X(MF_FAULT_FLOATING_POINT, 14, "floating-point", "floating point exception")     \
     X(MF_FAULT_PROTECTION, 15, "general-protection", "general protection fault")     \
     X(MF_FAULT_DEBUG, 16, "debug-trap", "debug trap or single step")                 \
-    X(MF_FAULT_MACHINE, 17, "machine", "the virtual CPU cannot go on")
+    X(MF_FAULT_MACHINE, 17, "machine", "the virtual CPU cannot go on")               \
+    X(MF_FAULT_BUS, 18, "bus-error", "touch of mapped host memory that no longer exists")
 
 enum mf_fault_kind {
 #define MF_FAULT_ENUM(name, number, word, text) name = number,
@@ -50,7 +51,7 @@ struct mf_fault {
     int vector;           /* x86 exception vector, or -1 */
     uint64_t error_code;  /* of the exception, or 0 */
     uint64_t instruction; /* guest virtual address of the instruction */
-    uint64_t address;     /* the address that it used (page faults), else 0 */
+    uint64_t address;     /* the address that it used (page and bus faults), else 0: unknown */
     char symbol[128];     /* function that holds the instruction; "" when unknown */
     uint64_t symbol_offset;
     struct mf_registers registers;

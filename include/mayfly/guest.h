@@ -131,6 +131,21 @@ struct mf_value mf_host_call(const void *import, const struct mf_value *args, si
  */
 void *mf_scratch(size_t len);
 
+/*
+ * Streams: bytes in pieces through host functions, of any total, with no more in memory
+ * than what the mailbox holds. They need at least 512 bytes of room there.
+ *
+ * mf_write sends `len` bytes through a host function "void name(bytes piece)" (or with
+ * any result), in order. mf_read fills `buf` from a host function "bytes name(u64 most)",
+ * which gives at most that many bytes at a time and none at the end: *got is then less
+ * than `len`. Both return a void value, or a failed one with the host function's message;
+ * *got is what came before.
+ */
+struct mf_value mf_stream_write(const void *import, const void *data, size_t len);
+struct mf_value mf_stream_read(const void *import, void *buf, size_t len, size_t *got);
+#define mf_write(identifier, data, len) mf_stream_write(&(identifier), data, len)
+#define mf_read(identifier, buf, len, got) mf_stream_read(&(identifier), buf, len, got)
+
 /* Gives back all scratch, and all host results, that came after the mark. */
 size_t mf_scratch_mark(void);
 void mf_scratch_release(size_t mark);
@@ -141,6 +156,14 @@ void mf_scratch_release(size_t mark);
  */
 struct mf_value mf_string_copy(const char *text, size_t len);
 struct mf_value mf_bytes_copy(const void *data, size_t len);
+
+/*
+ * A bytes result of any size that belongs to the SDK from now on: when the host no longer
+ * needs it, at the latest before the next call, `release` (free, or NULL) is called with
+ * `data`. One that does not fit into the mailbox is not copied: the host reads it where it
+ * stands. For the result of a function: only the last one that it makes is kept.
+ */
+struct mf_value mf_bytes_owned(void *data, size_t len, void (*release)(void *data));
 
 /*
  * A failed result: the host's call fails with `message`, and the guest lives on.
