@@ -272,6 +272,7 @@ static int check_place(const struct parser *p, unsigned index, uint64_t start, u
         uint64_t start, end;
         const char *what;
     } reserved[] = {
+        {LAYOUT_GVA_WINDOWS, LAYOUT_GVA_WINDOWS_END, "mapped memory of the host"},
         {LAYOUT_GVA_SYSTEM, LAYOUT_GVA_SYSTEM_END, "the mailbox of the micro-VM"},
         {LAYOUT_GVA_STACK_LOWEST, LAYOUT_GVA_STACK_TOP, "the stack"},
     };

@@ -30,7 +30,8 @@ typedef uint64_t mf_gva;
     region(KERNEL_STACK, 5, 1)                                        \
     region(PML4, 6, 1)                                                \
     region(BOOT, 7, 1)                                                \
-    region(FREE, 8, 0)
+    region(RESUME, 8, 1)        /* the way into a loaded CPU state */ \
+    region(FREE, 9, 0)
 
 enum layout_page {
 #define LAYOUT_ENUM(name, first, pages) LAYOUT_PAGE_##name = first,
@@ -59,13 +60,20 @@ enum layout_page {
 #define LAYOUT_GVA_MMAP UINT64_C(0x0000200000000000)
 #define LAYOUT_GVA_MMAP_END UINT64_C(0x0000500000000000)
 
+/*
+ * Memory of the host that is mapped into the guest (map.c), each piece with a page
+ * behind it where nothing is.
+ */
+#define LAYOUT_GVA_WINDOWS UINT64_C(0x0000500000000000)
+#define LAYOUT_GVA_WINDOWS_END UINT64_C(0x00005fff00000000)
+
 /* The stack ends here and grows down; below its lowest page lies the guard. */
 #define LAYOUT_GVA_STACK_TOP UINT64_C(0x00007ff000000000)
 #define LAYOUT_STACK_GUARD (UINT64_C(1) << 20)
 
 /*
- * Where no image may lie: all that the boot page, the mailbox and the stack can
- * ever take, whatever the options of the sandbox say.
+ * Where no image may lie: mapped host memory (above), and all that the boot page, the
+ * mailbox and the stack can ever take, whatever the options of the sandbox say.
  */
 #define LAYOUT_GVA_SYSTEM UINT64_C(0x00005ffffff00000) /* MF_ABI_GVA_BOOT and a guard below */
 #define LAYOUT_GVA_SYSTEM_END UINT64_C(0x0000601000000000)

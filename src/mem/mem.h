@@ -14,6 +14,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Memory of the host that is shown to the guest, as guest physical memory behind
+ * mem->bytes. It is not the sandbox's: pages are never handed out or zeroed here.
+ */
+struct mem_window {
+    mf_gpa gpa;     /* page-aligned, above mem->bytes; windows never touch each other */
+    uint64_t bytes; /* whole pages */
+    uint8_t *host;
+    bool writable;  /* the host may write there; what the guest may is in the tables */
+    bool may_vanish; /* of a file, or the caller's: touching it may kill the host by a signal */
+    unsigned slot;  /* number of the window, from 1; unique while it exists */
+};
+
+#define MEM_WINDOWS_MAX 256
+
+struct mem_root;
+
 struct mem {
     uint8_t *base;  /* host address of guest physical address 0 */
     uint64_t bytes; /* multiple of the page size */
@@ -23,6 +40,13 @@ struct mem {
     /* Pages that were taken back, as a stack; all of their bytes are zero. */
     uint32_t *free;
     uint32_t nfree;
+    /* Windows in use are those with bytes != 0; the array is allocated with the first one. */
+    struct mem_window *windows;
+    unsigned nwindows; /* places of the array that were ever in use */
+    bool tables_changed;   /* page tables were written; cleared by whoever wants to know */
+    struct mem_root *root; /* held: what is mapped below what was written (root.h), or NULL */
+    /* Pages that the host wrote since mem_marks_clear, a bit each; NULL: nobody asked. */
+    uint64_t *marks;
 };
 
 /*
@@ -61,6 +85,35 @@ void mem_discard(struct mem *mem, mf_gpa gpa, uint64_t bytes);
 
 /* Pages of the mapping that the host holds in memory (mincore). */
 uint64_t mem_pages_resident(const struct mem *mem);
+
+/*
+ * Adds a window of `bytes` (whole pages) at `host`, at a guest physical address that
+ * it chooses. The window's address stays the same until mem_window_remove. Errors: MF_E_STATE
+ * (MEM_WINDOWS_MAX), MF_E_NO_MEMORY.
+ */
+int mem_window_add(struct mem *mem, uint8_t *host, uint64_t bytes, bool writable, bool may_vanish,
+                   struct mem_window **out, struct mf_error *err);
+void mem_window_remove(struct mem *mem, struct mem_window *window);
+
+/* The window that holds `gpa`, or NULL. */
+const struct mem_window *mem_window_find(const struct mem *mem, mf_gpa gpa);
+
+/*
+ * Notes that the host wrote to `bytes` from `gpa` on, for whoever wants to know which
+ * pages differ from a saved state. Every write of the host to guest memory that a guest could
+ * notice is followed by it.
+ */
+static inline void mem_mark(struct mem *mem, mf_gpa gpa, uint64_t bytes)
+{
+    if (!mem->marks || bytes == 0 || gpa >= mem->bytes)
+        return;
+    for (uint64_t page = gpa >> PAGE_SHIFT; page <= (gpa + bytes - 1) >> PAGE_SHIFT; page++)
+        mem->marks[page / 64] |= UINT64_C(1) << (page % 64);
+}
+
+/* Begins to note (all bits clear), or clears them all. */
+int mem_marks_start(struct mem *mem, struct mf_error *err);
+void mem_marks_clear(struct mem *mem);
 
 /* Host address of a guest physical one, which must be below mem->bytes. */
 static inline void *mem_at(const struct mem *mem, mf_gpa gpa)

@@ -8,6 +8,8 @@
  */
 #include "mem/pagetable.h"
 
+#include "base/checked.h"
+
 #define PTE_PRESENT UINT64_C(1)
 #define PTE_WRITE UINT64_C(2)
 #define PTE_USER UINT64_C(4)
@@ -17,7 +19,7 @@
 #define PTE_NO_EXEC (UINT64_C(1) << 63)
 #define PTE_ADDRESS UINT64_C(0x000ffffffffff000)
 
-#define LEVELS 4
+#define TABLE_ENTRIES 512
 
 static unsigned table_index(mf_gva gva, int level)
 {
@@ -29,9 +31,12 @@ static uint64_t entry_load(const uint64_t *entry)
     return __atomic_load_n(entry, __ATOMIC_RELAXED);
 }
 
-static void entry_store(uint64_t *entry, uint64_t value)
+/* `entry` lies in guest memory. */
+static void entry_store(struct mem *mem, uint64_t *entry, uint64_t value)
 {
     __atomic_store_n(entry, value, __ATOMIC_RELEASE);
+    mem->tables_changed = true;
+    mem_mark(mem, (mf_gpa)((uint8_t *)entry - mem->base), sizeof *entry);
 }
 
 /*
@@ -41,7 +46,7 @@ static void entry_store(uint64_t *entry, uint64_t value)
 static uint64_t *find_leaf(const struct mem *mem, mf_gva gva)
 {
     uint64_t *table = mem_at(mem, LAYOUT_GPA(PML4));
-    for (int level = LEVELS - 1; level > 0; level--) {
+    for (int level = PT_LEVELS - 1; level > 0; level--) {
         uint64_t entry = entry_load(&table[table_index(gva, level)]);
         if (!(entry & PTE_PRESENT))
             return NULL;
@@ -54,7 +59,7 @@ static uint64_t *find_leaf(const struct mem *mem, mf_gva gva)
 static uint64_t *make_leaf(struct mem *mem, mf_gva gva)
 {
     uint64_t *table = mem_at(mem, LAYOUT_GPA(PML4));
-    for (int level = LEVELS - 1; level > 0; level--) {
+    for (int level = PT_LEVELS - 1; level > 0; level--) {
         uint64_t *slot = &table[table_index(gva, level)];
         uint64_t entry = entry_load(slot);
         if (!(entry & PTE_PRESENT)) {
@@ -62,10 +67,10 @@ static uint64_t *make_leaf(struct mem *mem, mf_gva gva)
             if (!mem_page_alloc(mem, &page))
                 return NULL;
             /* Written first: a read would make the host map its page of zeros, then a copy. */
-            entry_store(mem_at(mem, page), 0);
+            entry_store(mem, mem_at(mem, page), 0);
             /* Rights are decided by the leaf alone. */
             entry = page | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED;
-            entry_store(slot, entry);
+            entry_store(mem, slot, entry);
         }
         table = mem_at(mem, entry & PTE_ADDRESS);
     }
@@ -111,8 +116,86 @@ bool pt_map(struct mem *mem, mf_gva gva, mf_gpa gpa, unsigned prot)
     uint64_t *leaf = make_leaf(mem, gva);
     if (!leaf)
         return false;
-    entry_store(leaf, make_entry(gpa, prot));
+    entry_store(mem, leaf, make_entry(gpa, prot));
     return true;
+}
+
+/* How many of `npages` pages from `gva` on have their entries in the same table. */
+static uint64_t same_table(mf_gva gva, uint64_t npages)
+{
+    return MIN(npages, (uint64_t)TABLE_ENTRIES - table_index(gva, 0));
+}
+
+bool pt_map_run(struct mem *mem, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned prot)
+{
+    for (uint64_t done = 0; done < npages;) {
+        mf_gva at = gva + done * PAGE_BYTES;
+        uint64_t n = same_table(at, npages - done), *leaf = make_leaf(mem, at);
+        if (!leaf) {
+            pt_unmap_run(mem, gva, done);
+            return false;
+        }
+        for (uint64_t i = 0; i < n; i++)
+            entry_store(mem, &leaf[i], make_entry(gpa + (done + i) * PAGE_BYTES, prot));
+        done += n;
+    }
+    return true;
+}
+
+void pt_unmap_run(struct mem *mem, mf_gva gva, uint64_t npages)
+{
+    for (uint64_t done = 0; done < npages;) {
+        mf_gva at = gva + done * PAGE_BYTES;
+        uint64_t n = same_table(at, npages - done), *leaf = find_leaf(mem, at);
+        for (uint64_t i = 0; leaf && i < n; i++)
+            entry_store(mem, &leaf[i], 0);
+        done += n;
+    }
+}
+
+void pt_make_tables(struct mem *mem, mf_gva gva, uint64_t npages)
+{
+    for (uint64_t done = 0; done < npages;) {
+        mf_gva at = gva + done * PAGE_BYTES;
+        if (!make_leaf(mem, at))
+            return;
+        done += same_table(at, npages - done);
+    }
+}
+
+uint64_t pt_run(const struct mem *mem, mf_gva gva, uint64_t npages, unsigned need, mf_gpa *gpa)
+{
+    uint64_t done = 0;
+    while (done < npages) {
+        mf_gva at = gva + done * PAGE_BYTES;
+        uint64_t n = same_table(at, npages - done), i = 0;
+        const uint64_t *leaf = find_leaf(mem, at);
+        for (; leaf && i < n; i++) {
+            struct pt_page page;
+            read_entry(entry_load(&leaf[i]), &page);
+            if (done + i == 0)
+                *gpa = page.gpa;
+            if ((page.prot & need) != need || page.gpa != *gpa + (done + i) * PAGE_BYTES)
+                break;
+        }
+        done += i;
+        if (i < n)
+            break;
+    }
+    return done;
+}
+
+bool pt_entry_parse(uint64_t entry, int level, struct pt_page *page)
+{
+    *page = (struct pt_page){0};
+    if (entry == 0)
+        return true;
+    if (level > 0) {
+        page->gpa = entry & PTE_ADDRESS;
+        return entry == (page->gpa | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED);
+    }
+    read_entry(entry, page);
+    return entry == make_entry(page->gpa, page->prot);
 }
 
 bool pt_lookup(const struct mem *mem, mf_gva gva, struct pt_page *page)
@@ -132,7 +215,7 @@ bool pt_protect(struct mem *mem, mf_gva gva, unsigned prot)
     uint64_t *leaf = find_leaf(mem, gva);
     if (!leaf || !(entry_load(leaf) & PTE_OWNED))
         return false;
-    entry_store(leaf, make_entry(entry_load(leaf) & PTE_ADDRESS, prot));
+    entry_store(mem, leaf, make_entry(entry_load(leaf) & PTE_ADDRESS, prot));
     return true;
 }
 
@@ -142,6 +225,41 @@ bool pt_unmap(struct mem *mem, mf_gva gva, struct pt_page *page)
     if (!leaf || !(entry_load(leaf) & PTE_OWNED))
         return false;
     read_entry(entry_load(leaf), page);
-    entry_store(leaf, 0);
+    entry_store(mem, leaf, 0);
     return true;
+}
+
+struct walk {
+    const struct mem *mem;
+    pt_each_fn fn;
+    void *context;
+};
+
+static void walk_table(const struct walk *walk, mf_gpa table, int level, mf_gva base)
+{
+    const uint64_t *entries = mem_at(walk->mem, table);
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
+        uint64_t entry = entry_load(&entries[i]);
+        mf_gva gva = base | (mf_gva)i << (PAGE_SHIFT + 9 * level);
+        struct pt_page page;
+        if (level > 0 && (entry & PTE_PRESENT)) {
+            walk_table(walk, entry & PTE_ADDRESS, level - 1, gva);
+        } else if (level == 0 && (entry & PTE_OWNED)) {
+            read_entry(entry, &page);
+            walk->fn(walk->context, gva, &page);
+        }
+    }
+}
+
+void pt_each(const struct mem *mem, pt_each_fn fn, void *context)
+{
+    struct walk walk = {.mem = mem, .fn = fn, .context = context};
+    walk_table(&walk, LAYOUT_GPA(PML4), PT_LEVELS - 1, 0);
+}
+
+bool pt_table_at(const struct mem *mem, mf_gpa table, unsigned i, mf_gpa *next)
+{
+    uint64_t entry = entry_load((const uint64_t *)mem_at(mem, table) + i);
+    *next = entry & PTE_ADDRESS;
+    return (entry & PTE_PRESENT) != 0;
 }

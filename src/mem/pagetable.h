@@ -33,6 +33,44 @@ struct pt_page {
  */
 bool pt_map(struct mem *mem, mf_gva gva, mf_gpa gpa, unsigned prot);
 
+/* The same for `npages` pages that are adjacent on both sides; false: none of them is mapped. */
+bool pt_map_run(struct mem *mem, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned prot);
+
+/* Removes the pages of a range from the tables. */
+void pt_unmap_run(struct mem *mem, mf_gva gva, uint64_t npages);
+
+/*
+ * Adds the tables that a range misses, so that they do not come to lie between its
+ * pages when those are taken next. Failing is no error yet.
+ */
+void pt_make_tables(struct mem *mem, mf_gva gva, uint64_t npages);
+
+/*
+ * How many pages from `gva` on, at most `npages`, have all rights of `need` and are
+ * adjacent in guest physical memory, where the first is at *gpa.
+ */
+uint64_t pt_run(const struct mem *mem, mf_gva gva, uint64_t npages, unsigned need, mf_gpa *gpa);
+
+/*
+ * Calls `fn` for each mapped page, also those with PT_NONE, in rising order. It must not change
+ * the tables. For tables that the host wrote itself.
+ */
+typedef void (*pt_each_fn)(void *context, mf_gva gva, const struct pt_page *page);
+void pt_each(const struct mem *mem, pt_each_fn fn, void *context);
+
+#define PT_LEVELS 4
+#define PT_ENTRIES 512
+
+/* The table that entry `i` of an upper table leads to; false when it leads nowhere. */
+bool pt_table_at(const struct mem *mem, mf_gpa table, unsigned i, mf_gpa *next);
+
+/*
+ * What an entry of a table that comes from outside says: *page is the page that it maps
+ * (level 0) or the table that it leads to (prot 0), with address 0 when it is empty. False:
+ * no function here would have written it so.
+ */
+bool pt_entry_parse(uint64_t entry, int level, struct pt_page *page);
+
 /* The page that holds `gva`, also one with PT_NONE; false when there is none. */
 bool pt_lookup(const struct mem *mem, mf_gva gva, struct pt_page *page);
 

@@ -54,6 +54,8 @@ int paging_map(struct mem *mem, mf_gva gva, uint64_t npages, unsigned prot, stru
 {
     if (npages > mem_pages_available(mem))
         return no_memory(mem, err);
+    /* What the guest gets in one piece is then in one piece in the host, too. */
+    pt_make_tables(mem, gva, npages);
     for (uint64_t i = 0; i < npages; i++) {
         mf_gpa gpa;
         bool ok = mem_page_alloc(mem, &gpa);
@@ -72,15 +74,12 @@ int paging_map(struct mem *mem, mf_gva gva, uint64_t npages, unsigned prot, stru
 int paging_map_at(struct mem *mem, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned prot,
                   struct mf_error *err)
 {
-    for (uint64_t i = 0; i < npages; i++) {
-        if (pt_map(mem, gva + i * PAGE_BYTES, gpa + i * PAGE_BYTES, prot))
-            continue;
-        struct pt_page page;
-        while (i-- > 0)
-            pt_unmap(mem, gva + i * PAGE_BYTES, &page);
-        return no_memory(mem, err);
-    }
-    return 0;
+    return pt_map_run(mem, gva, gpa, npages, prot) ? 0 : no_memory(mem, err);
+}
+
+void paging_unmap_at(struct mem *mem, mf_gva gva, uint64_t npages)
+{
+    pt_unmap_run(mem, gva, npages);
 }
 
 void paging_protect(struct mem *mem, mf_gva gva, uint64_t npages, unsigned prot,
@@ -130,6 +129,7 @@ int paging_move(struct mem *mem, mf_gva from, mf_gva to, uint64_t npages, paging
                 void *context, struct mf_error *err)
 {
     struct run run = {.fn = stale, .context = context};
+    pt_make_tables(mem, to, npages);
     for (uint64_t i = 0; i < npages; i++) {
         struct pt_page page;
         if (!pt_lookup(mem, from + i * PAGE_BYTES, &page))

@@ -18,6 +18,9 @@ int paging_map(struct mem *mem, mf_gva gva, uint64_t npages, unsigned prot, stru
 int paging_map_at(struct mem *mem, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned prot,
                   struct mf_error *err);
 
+/* Takes back what paging_map_at mapped; the pages themselves are not touched. */
+void paging_unmap_at(struct mem *mem, mf_gva gva, uint64_t npages);
+
 /* vm_ops.protect. `stale` is called after the tables were changed. */
 void paging_protect(struct mem *mem, mf_gva gva, uint64_t npages, unsigned prot,
                     paging_stale_fn stale, void *context);

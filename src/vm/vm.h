@@ -42,8 +42,43 @@ struct vm_exit {
     uint16_t port;
     uint8_t vector;
     uint64_t error_code; /* page faults: bits as in the x86 manuals (P, W, U, I) */
-    uint64_t address;    /* page faults: CR2 */
+    uint64_t address;    /* page faults: CR2; `bus`: guest physical, 0 when unknown */
     char detail[96];     /* DEAD: for people */
+    bool bus;            /* DEAD: the guest touched a page of a window that the host has lost */
+};
+
+/*
+ * What x87, SSE and AVX hold, in the formats of the manuals. AVX-512 is never offered to
+ * a guest, but some hosts cannot keep a guest from it.
+ */
+struct vm_fpu {
+    uint8_t fxsave[512];      /* FXSAVE64 image (Intel SDM vol. 1, 10.5.1) */
+    uint8_t ymm_high[16][16]; /* upper halves of YMM0 to YMM15 */
+    uint8_t opmask[8][8];     /* K0 to K7 */
+    uint8_t zmm_high[16][32]; /* upper halves of ZMM0 to ZMM15 */
+    uint8_t zmm_more[16][64]; /* ZMM16 to ZMM31 */
+    uint64_t components; /* XSTATE_BV: enum vm_component; others are in their initial state */
+};
+
+/* MXCSR belongs to SSE and AVX: when the state has neither, it is in its initial state, too. */
+enum vm_component {
+    VM_X87 = 1,
+    VM_SSE = 2,
+    VM_AVX = 4,
+    VM_OPMASK = 0x20,
+    VM_ZMM_HIGH = 0x40,
+    VM_ZMM_MORE = 0x80,
+};
+
+/*
+ * A CPU between two instructions of the guest: all that code at CPL 3 can change
+ * or see, apart from memory. The same on all backends.
+ */
+struct vm_state {
+    struct mf_registers regs;
+    uint64_t segment_base[2]; /* FS, GS; the selectors of FS and GS are segment[0..1] */
+    uint16_t segment[4];      /* FS, GS, DS, ES: a guest may load any that the GDT allows */
+    struct vm_fpu fpu;
 };
 
 /* What a backend needs to make a VM. */
@@ -111,6 +146,61 @@ struct vm_ops {
      * create and destroy.
      */
     void (*interrupt)(struct vm *vm);
+
+    /*
+     * attach: makes the memory of a window (mem.h; it is in vm->mem already) part
+     * of guest physical memory and maps it at `gva`, where nothing is mapped. On
+     * failure nothing has changed. MF_E_NO_MEMORY: no page for tables; MF_E_SYSTEM.
+     * detach: takes both back; no translation to it is left.
+     */
+    int (*attach)(struct vm *vm, mf_gva gva, const struct mem_window *window, unsigned prot,
+                  struct mf_error *err);
+    void (*detach)(struct vm *vm, mf_gva gva, const struct mem_window *window);
+
+    /*
+     * The CPU's state, between runs. save: after any exit but EXCEPTION and DEAD (which are
+     * final). load: whatever ran before, nothing of it is left in the CPU: registers, x87
+     * to AVX, segments, debug registers, MSRs that CPL 3 can see, pending events;
+     * the fast case, in which only general and x87 to AVX registers differ from the
+     * state that was loaded last, makes no system call but perhaps one. Errors: MF_E_SYSTEM;
+     * save: MF_E_STATE after a final exit, or when a trap is about to be delivered (run it
+     * on); load: MF_E_BACKEND when this CPU lacks a component that the state has (AVX),
+     * naming it; MF_E_ARGUMENT when no guest can be in this state (a backend may also take
+     * it and let the guest fault). A failed load leaves a CPU that only another load makes
+     * fit to run. A state does not hold the resume page's contents (x86.h), and load needs
+     * the page in guest memory only when the guest next runs.
+     */
+    int (*save)(struct vm *vm, struct vm_state *state, struct mf_error *err);
+    int (*load)(struct vm *vm, const struct vm_state *state, struct mf_error *err);
+
+    /*
+     * Which pages the guest wrote. A page is *clean* after dirty_clean named it and
+     * until the guest writes to it; others are dirty: they are reported by each
+     * dirty_collect until they are cleaned, and cost the guest nothing. Writes of the
+     * host are not seen (mem.h: mem_mark). Bitmaps have a bit for each page of
+     * vm->mem->bytes, bit n % 64 of word n / 64.
+     *
+     * A clean page that the guest only reads may count as written when the CPU had no
+     * translation of it (it was never touched, or retable or a mapping change dropped it).
+     *
+     * dirty_start: begins tracking; all pages are clean. Before it the other two are
+     * not called. dirty_collect: sets the bits of dirty pages (and leaves the others
+     * as they are). dirty_clean: makes the pages whose bits are set clean; it is called
+     * after bytes of such a page were put back, so that translated code of it goes too.
+     */
+    int (*dirty_start)(struct vm *vm, struct mf_error *err);
+    int (*dirty_collect)(struct vm *vm, uint64_t *bitmap, struct mf_error *err);
+    int (*dirty_clean)(struct vm *vm, const uint64_t *bitmap, struct mf_error *err);
+
+    /*
+     * The contents of guest memory were replaced behind the CPU's back, page tables
+     * included. `stale` are the `n` data pages that old tables mapped in a way that the new
+     * ones do not; afterwards no translation to them is left that the new tables
+     * do not give. With n == SIZE_MAX (and stale NULL) everything is stale. That is also
+     * what to pass when an entry of a table that leads to another table was removed or leads
+     * elsewhere now: a CPU may keep those, too.
+     */
+    void (*retable)(struct vm *vm, const mf_gpa *stale, size_t n);
 
     /* Sets the base of FS (index 0) or GS (index 1) for the guest; canonical, checked. */
     int (*set_segment_base)(struct vm *vm, unsigned index, uint64_t base, struct mf_error *err);

@@ -73,6 +73,7 @@ void x86_allow_port(struct mem *mem, uint16_t port, bool allow)
         bitmap[port / 8] &= (uint8_t)~(1u << port % 8);
     else
         bitmap[port / 8] |= (uint8_t)(1u << port % 8);
+    mem_mark(mem, LAYOUT_GPA(DESCRIPTORS), PAGE_BYTES);
 }
 
 static void build_idt(struct mem *mem)
@@ -97,14 +98,50 @@ static void build_stubs(struct mem *mem)
     /* out %al, $port; then stay: the host never resumes a stub of an exception. */
     static const uint8_t exception[] = {0xe6, X86_PORT_EXCEPTION, 0xeb, 0xfc};
     static const uint8_t syscall[] = {0xe6, X86_PORT_SYSCALL, 0x48, 0x0f, 0x07};
-    static const uint8_t selftest[] = {0x0f, 0x05, 0x0f, 0x0b};
+    static const uint8_t selftest[] = {0x0f, 0x01, 0xd0, 0x0f, 0x05, 0x0f, 0x0b};
 
     uint8_t *stubs = mem_at(mem, LAYOUT_GPA(EXCEPTION_STUBS));
     for (unsigned vector = 0; vector < X86_VECTORS; vector++)
         memcpy(stubs + vector * X86_STUB_BYTES, exception, sizeof exception);
     uint8_t *page = mem_at(mem, LAYOUT_GPA(SYSCALL_STUB));
     memcpy(page, syscall, sizeof syscall);
-    memcpy(page + (X86_SELFTEST_GVA - X86_SYSCALL_GVA), selftest, sizeof selftest);
+    memcpy(page + (X86_SELFTEST_XCR0_GVA - X86_SYSCALL_GVA), selftest, sizeof selftest);
+}
+
+/* Writes an instruction whose operand is at `target` of the same page, relative to RIP. */
+static uint8_t *put_relative(uint8_t *page, uint8_t *at, const char *opcode, size_t n,
+                             size_t target)
+{
+    memcpy(at, opcode, n);
+    at += n + sizeof(int32_t);
+    int32_t distance = (int32_t)target - (int32_t)(at - page);
+    memcpy(at - sizeof distance, &distance, sizeof distance);
+    return at;
+}
+
+/*
+ * On some AMD processors loading x87 state without a pending exception leaves the
+ * pointers to the last x87 instruction as they were; FILD makes them ours. EMMS and FNCLEX
+ * make sure that it does not fault.
+ */
+void x86_resume_write(struct mem *mem, const struct x86_resume *resume, bool xsave)
+{
+    static const uint8_t clear[] = {0xdb, 0xe2, 0x0f, 0x77}; /* fnclex; emms */
+    const size_t rax = X86_RESUME_REGS + offsetof(struct x86_resume, rax);
+    const size_t rdx = X86_RESUME_REGS + offsetof(struct x86_resume, rdx);
+    const size_t rip = X86_RESUME_REGS + offsetof(struct x86_resume, rip);
+    uint8_t *page = mem_at(mem, LAYOUT_GPA(RESUME));
+    uint8_t *at = page;
+    memcpy(at, clear, sizeof clear);
+    at += sizeof clear;
+    at = put_relative(page, at, "\xdb\x05", 2, X86_RESUME_REGS); /* fildl */
+    /* xrstor64 or fxrstor64 */
+    at = put_relative(page, at, xsave ? "\x48\x0f\xae\x2d" : "\x48\x0f\xae\x0d", 4,
+                      X86_RESUME_IMAGE);
+    at = put_relative(page, at, "\x48\x8b\x05", 3, rax); /* mov to RAX */
+    at = put_relative(page, at, "\x48\x8b\x15", 3, rdx); /* mov to RDX */
+    put_relative(page, at, "\xff\x25", 2, rip);          /* jmp */
+    memcpy(page + X86_RESUME_REGS, resume, sizeof *resume);
 }
 
 bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)
@@ -118,6 +155,7 @@ bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)
         {LAYOUT_GPA(EXCEPTION_STUBS), PT_READ | PT_EXEC},
         {LAYOUT_GPA(SYSCALL_STUB), PT_READ | PT_EXEC | PT_USER},
         {LAYOUT_GPA(KERNEL_STACK), PT_READ | PT_WRITE},
+        {LAYOUT_GPA(RESUME), PT_READ | PT_EXEC | PT_USER},
     };
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         if (!pt_map(mem, LAYOUT_GVA_KERNEL + pages[i].gpa, pages[i].gpa, pages[i].prot))
@@ -125,6 +163,7 @@ bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last)
     build_descriptors(mem);
     build_idt(mem);
     build_stubs(mem);
+    mem_mark(mem, 0, LAYOUT_GPA(FREE));
     for (unsigned port = port_first; port <= port_last; port++)
         x86_allow_port(mem, (uint16_t)port, true);
     return true;

@@ -6,6 +6,11 @@
  *   exception stub of vector n, supervisor only:  out %al, $X86_PORT_EXCEPTION
  *   SYSCALL stub, executable at CPL 3 as well:    out %al, $X86_PORT_SYSCALL; sysretq
  *
+ * Beside them is the resume page, through which a CPU state is loaded at CPL 3 without
+ * the host's help: its code loads x87 to AVX from an image in the same page, then the
+ * registers that it needed for that, and jumps to where the state goes on. The
+ * guest can read and execute the page, and finds nothing there but its own state.
+ *
  * (On some hosts SYSCALL does not leave CPL 3; hence the page that CPL 3 may
  * execute. The port of the syscall stub is opened in the I/O permission bitmap on
  * such hosts only, once a backend has found out.)
@@ -51,6 +56,18 @@
 #define X86_SYSCALL_GVA LAYOUT_GVA(SYSCALL_STUB)
 #define X86_SYSRET_GVA (X86_SYSCALL_GVA + 2)
 #define X86_SELFTEST_GVA (X86_SYSCALL_GVA + 64) /* syscall; ud2 */
+#define X86_SELFTEST_XCR0_GVA (X86_SELFTEST_GVA - 3) /* xgetbv, then the same */
+
+/* The resume page. With XSAVE, RDX:RAX must be all ones on entry. */
+#define X86_RESUME_GVA LAYOUT_GVA(RESUME)
+#define X86_RESUME_REGS 0x80   /* struct x86_resume */
+#define X86_RESUME_IMAGE 0x100 /* XSAVE or FXSAVE image, to the end of the page */
+#define X86_RESUME_IMAGE_BYTES (PAGE_BYTES - X86_RESUME_IMAGE)
+
+/* What the code of the resume page loads last. */
+struct x86_resume {
+    uint64_t rax, rdx, rip;
+};
 
 /* Exceptions push their frame here, downwards. */
 #define X86_KERNEL_STACK_TOP (LAYOUT_GVA(KERNEL_STACK) + PAGE_BYTES)
@@ -86,6 +103,12 @@ struct x86_exception_frame {
  * to at CPL 3. False when memory has no page left for the tables.
  */
 bool x86_build(struct mem *mem, uint16_t port_first, uint16_t port_last);
+
+/*
+ * Writes the code and the last registers of the resume page; the image is the
+ * caller's to write. `xsave`: by XRSTOR, else by FXRSTOR.
+ */
+void x86_resume_write(struct mem *mem, const struct x86_resume *resume, bool xsave);
 
 /* Opens or closes one port (below X86_TSS_PORTS) for CPL 3. */
 void x86_allow_port(struct mem *mem, uint16_t port, bool allow);

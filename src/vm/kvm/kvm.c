@@ -95,10 +95,11 @@ static int create_vm(struct kvm_vm *kvm, struct mf_error *err)
     return 0;
 }
 
-static int set_memory_slot(struct kvm_vm *kvm, uint64_t bytes)
+int kvm_set_memory_slot(struct kvm_vm *kvm, uint64_t bytes)
 {
     struct kvm_userspace_memory_region region = {
         .slot = 0,
+        .flags = kvm->dirty_on && bytes > 0 ? KVM_MEM_LOG_DIRTY_PAGES : 0,
         .guest_phys_addr = 0,
         .memory_size = bytes,
         .userspace_addr = (uintptr_t)kvm->vm.mem->base,
@@ -119,7 +120,7 @@ static int create_vcpu(struct kvm_vm *kvm, struct mf_error *err)
         return create_error(err, "a vCPU's shared page");
     kvm->run = run;
     kvm->run_bytes = (size_t)bytes;
-    kvm->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+    kvm->run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
     kvm->vm.regs = (struct mf_registers *)&kvm->run->s.regs.regs;
     return 0;
 }
@@ -137,6 +138,7 @@ static void kvm_destroy(struct vm *vm)
         close(kvm->vm_fd);
     if (kvm->kvm_fd >= 0)
         close(kvm->kvm_fd);
+    kvm_dirty_fini(kvm);
     free(kvm);
 }
 
@@ -156,7 +158,7 @@ static int kvm_create(const struct vm_config *config, struct vm **out, struct mf
         rc = kvm_signal_install(config->interrupt_signal, &kvm->signal, err);
     if (rc == 0)
         rc = create_vm(kvm, err);
-    if (rc == 0 && set_memory_slot(kvm, kvm->vm.mem->bytes) != 0)
+    if (rc == 0 && kvm_set_memory_slot(kvm, kvm->vm.mem->bytes) != 0)
         rc = create_error(err, "a VM's memory");
     if (rc == 0)
         rc = create_vcpu(kvm, err);
@@ -175,7 +177,7 @@ static int kvm_create(const struct vm_config *config, struct vm **out, struct mf
  * while its contents stay: a change of the host's rights runs KVM's MMU notifier,
  * which drops shadow or nested entries and flushes the TLB, on every kind of KVM.
  */
-static void zap(void *context, mf_gpa gpa, uint64_t bytes)
+void kvm_zap(void *context, mf_gpa gpa, uint64_t bytes)
 {
     struct kvm_vm *kvm = context;
     uint8_t *at = mem_at(kvm->vm.mem, gpa);
@@ -186,8 +188,7 @@ static void zap(void *context, mf_gpa gpa, uint64_t bytes)
      * away and back drops everything; the rights may have stayed read-only.
      */
     mprotect(kvm->vm.mem->base, kvm->vm.mem->bytes, PROT_READ | PROT_WRITE);
-    set_memory_slot(kvm, 0);
-    set_memory_slot(kvm, kvm->vm.mem->bytes);
+    kvm_zap_all(kvm);
 }
 
 static int kvm_map(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot,
@@ -204,7 +205,7 @@ static int kvm_map_at(struct vm *vm, mf_gva gva, mf_gpa gpa, uint64_t npages, un
 
 static void kvm_protect(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot)
 {
-    paging_protect(vm->mem, gva, npages, prot, zap, vm);
+    paging_protect(vm->mem, gva, npages, prot, kvm_zap, vm);
 }
 
 static void kvm_unmap(struct vm *vm, mf_gva gva, uint64_t npages)
@@ -219,7 +220,7 @@ static void kvm_discard(struct vm *vm, mf_gva gva, uint64_t npages)
 
 static int kvm_move(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, struct mf_error *err)
 {
-    return paging_move(vm->mem, from, to, npages, zap, vm, err);
+    return paging_move(vm->mem, from, to, npages, kvm_zap, vm, err);
 }
 
 static void kvm_describe(struct vm *vm, char *buf, size_t size)
@@ -242,6 +243,14 @@ const struct vm_ops kvm_ops = {
     .move = kvm_move,
     .run = kvm_run_guest,
     .interrupt = kvm_interrupt,
+    .attach = kvm_attach,
+    .detach = kvm_detach,
+    .save = kvm_save,
+    .load = kvm_load,
+    .dirty_start = kvm_dirty_start,
+    .dirty_collect = kvm_dirty_collect,
+    .dirty_clean = kvm_dirty_clean,
+    .retable = kvm_retable,
     .set_segment_base = kvm_set_segment_base,
     .get_segment_base = kvm_get_segment_base,
     .describe = kvm_describe,

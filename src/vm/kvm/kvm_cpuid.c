@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #define CPUID_ENTRIES 256
@@ -46,9 +47,23 @@ static void filter(struct kvm_cpu *cpu)
         }
         if (entry.function == 13 && entry.index == 0)
             cpu->has_avx = (entry.eax & KVM_XCR0) == KVM_XCR0;
+        else if (entry.function == 13 && entry.index < KVM_XSAVE_COMPONENTS)
+            cpu->xsave_offset[entry.index] = entry.ebx;
         cpuid->entries[kept++] = entry;
     }
     cpuid->nent = kept;
+}
+
+/* The bits of MXCSR that this CPU has: loading others would fault (Intel SDM vol. 1, 11.6.6). */
+static uint32_t read_mxcsr_mask(void)
+{
+    struct {
+        uint8_t bytes[512];
+    } __attribute__((aligned(16))) image;
+    uint32_t mask;
+    __asm__ volatile("fxsave64 %0" : "=m"(image));
+    memcpy(&mask, image.bytes + KVM_FXSAVE_MXCSR + 4, sizeof mask);
+    return mask != 0 ? mask : 0xffbf;
 }
 
 static void cpu_free(struct kvm_cpu *cpu)
@@ -73,6 +88,7 @@ static int ask(int kvm_fd, struct kvm_cpu **out, struct mf_error *err)
         return error_set_errno(err, MF_E_BACKEND, errno, "KVM cannot list the CPU's features");
     }
     filter(cpu);
+    cpu->mxcsr_mask = read_mxcsr_mask();
     *out = cpu;
     return 0;
 }

@@ -32,7 +32,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <asm/prctl.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 _Static_assert(sizeof(struct mf_registers) == sizeof(struct kvm_regs), "same registers");
 _Static_assert(offsetof(struct mf_registers, rsp) == offsetof(struct kvm_regs, rsp), "same order");
@@ -92,6 +95,52 @@ static void leave_run(struct kvm_vm *kvm)
         cpu_relax();
 }
 
+/* The selectors of this thread. */
+struct selectors {
+    uint16_t ds, es, fs, gs;
+};
+
+static inline struct selectors read_selectors(void)
+{
+    struct selectors now;
+    __asm__ volatile("mov %%ds, %0" : "=r"(now.ds));
+    __asm__ volatile("mov %%es, %0" : "=r"(now.es));
+    __asm__ volatile("mov %%fs, %0" : "=r"(now.fs));
+    __asm__ volatile("mov %%gs, %0" : "=r"(now.gs));
+    return now;
+}
+
+/*
+ * A KVM that runs CPL 3 natively leaves selectors that the guest loaded in the thread, where
+ * the next guest would find them. FS and GS go by the system call that sets a base,
+ * which also sets the selector to 0: the base of FS must never be wrong here.
+ */
+static void restore_selectors(const struct selectors *then, const struct selectors *now)
+{
+    unsigned long base;
+    if (now->ds != then->ds)
+        __asm__ volatile("mov %0, %%ds" : : "r"((uint32_t)then->ds));
+    if (now->es != then->es)
+        __asm__ volatile("mov %0, %%es" : : "r"((uint32_t)then->es));
+    if (now->fs != then->fs && syscall(SYS_arch_prctl, ARCH_GET_FS, &base) == 0)
+        syscall(SYS_arch_prctl, ARCH_SET_FS, base);
+    if (now->gs != then->gs && syscall(SYS_arch_prctl, ARCH_GET_GS, &base) == 0)
+        syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
+/* KVM_RUN, with errno. */
+static int enter_guest(struct kvm_vm *kvm)
+{
+    struct selectors then = read_selectors();
+    int rc = ioctl(kvm->vcpu_fd, KVM_RUN, 0);
+    int saved = errno;
+    struct selectors now = read_selectors();
+    if (memcmp(&then, &now, sizeof then) != 0)
+        restore_selectors(&then, &now);
+    errno = saved;
+    return rc;
+}
+
 uint64_t kvm_get_cr2(struct kvm_vm *kvm)
 {
     struct kvm_sregs sregs;
@@ -109,6 +158,7 @@ static void set_exception(struct vm_exit *exit, uint8_t vector, uint64_t error_c
 static void set_dead(struct vm_exit *exit, const char *text, unsigned long long number)
 {
     exit->kind = VM_EXIT_DEAD;
+    exit->bus = false;
     snprintf(exit->detail, sizeof exit->detail, "%s %#llx", text, number);
 }
 
@@ -176,6 +226,7 @@ static void read_io(struct kvm_vm *kvm, struct vm_exit *exit)
 static void read_exit(struct kvm_vm *kvm, struct vm_exit *exit)
 {
     const struct kvm_run *run = kvm->run;
+    kvm->out_pending = true;
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
         read_io(kvm, exit);
@@ -190,10 +241,15 @@ static void read_exit(struct kvm_vm *kvm, struct vm_exit *exit)
     case KVM_EXIT_INTERNAL_ERROR:
         set_dead(exit, "KVM cannot emulate an instruction, suberror", run->internal.suberror);
         break;
+    case KVM_EXIT_MMIO:
+        kvm_read_mmio(kvm, exit);
+        break;
     default:
         set_dead(exit, "unexpected KVM exit", run->exit_reason);
         break;
     }
+    if (exit->kind == VM_EXIT_IO || exit->kind == VM_EXIT_SYSCALL)
+        kvm->after = KVM_AFTER_OUT;
 }
 
 /* Loads changed registers; from inside the syscall stub the way leads over SYSRETQ. */
@@ -219,15 +275,22 @@ int kvm_run_guest(struct vm *vm, struct vm_exit *exit, struct mf_error *err)
     struct kvm_vm *kvm = (struct kvm_vm *)vm;
     int rc, saved = 0;
 
+    if (kvm->broken)
+        return error_set(err, MF_E_SYSTEM, "%s", kvm->broken);
     enter_run(kvm);
     if (atomic_load_explicit(&kvm->stop, memory_order_seq_cst) && take_interrupt(kvm)) {
         leave_run(kvm);
         exit->kind = VM_EXIT_INTERRUPT;
         return 0;
     }
+    if (kvm->fpu_pending && (rc = kvm_load_fpu(kvm, err)) != 0) {
+        leave_run(kvm);
+        return rc;
+    }
     load_registers(kvm);
+    kvm->after = KVM_AFTER_OTHER; /* unless it is found to be better */
     for (;;) {
-        rc = ioctl(kvm->vcpu_fd, KVM_RUN, 0);
+        rc = enter_guest(kvm);
         saved = errno;
         if (rc == 0 || (saved != EINTR && saved != EAGAIN))
             break;
@@ -241,8 +304,13 @@ int kvm_run_guest(struct vm *vm, struct vm_exit *exit, struct mf_error *err)
     }
     if (saved == EINTR || saved == EAGAIN) {
         exit->kind = VM_EXIT_INTERRUPT;
+        kvm->after = KVM_AFTER_SIGNAL;
+        kvm->out_pending = false;
+        kvm_settle_interrupt(kvm);
         return 0;
     }
+    if (kvm_lost_memory(kvm, saved, exit))
+        return 0;
     return error_set_errno(err, saved == ENOMEM ? MF_E_NO_MEMORY : MF_E_SYSTEM, saved,
                            "KVM cannot run the guest");
 }

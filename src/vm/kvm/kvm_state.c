@@ -37,35 +37,46 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl)
     };
 }
 
-static int set_sregs(struct kvm_vm *kvm, struct mf_error *err)
+void kvm_fill_sregs(const struct kvm_vm *kvm, struct kvm_sregs *sregs)
 {
-    struct kvm_sregs sregs;
-    if (ioctl(kvm->vcpu_fd, KVM_GET_SREGS, &sregs) != 0)
-        return host_error(err, "to read the system registers");
-    sregs.cs = segment(X86_SEL_USER_CODE, 11, 3);
-    sregs.cs.l = 1;
-    sregs.ss = segment(X86_SEL_USER_DATA, 3, 3);
-    sregs.ss.db = 1;
-    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
-    sregs.tr = (struct kvm_segment){
+    sregs->cs = segment(X86_SEL_USER_CODE, 11, 3);
+    sregs->cs.l = 1;
+    sregs->ss = segment(X86_SEL_USER_DATA, 3, 3);
+    sregs->ss.db = 1;
+    sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss;
+    sregs->tr = (struct kvm_segment){
         .base = X86_TSS_GVA,
         .limit = X86_TSS_LIMIT,
         .selector = X86_SEL_TSS,
         .type = 11,
         .present = 1,
     };
-    sregs.ldt = (struct kvm_segment){.type = 2, .unusable = 1};
-    sregs.gdt = (struct kvm_dtable){.base = X86_GDT_GVA, .limit = X86_GDT_LIMIT};
-    sregs.idt = (struct kvm_dtable){.base = X86_IDT_GVA, .limit = X86_IDT_LIMIT};
-    sregs.cr0 = X86_CR0;
-    sregs.cr2 = 0;
-    sregs.cr3 = LAYOUT_GPA(PML4);
-    sregs.cr4 = X86_CR4_BASE | (kvm->cpu->has_avx ? X86_CR4_OSXSAVE : 0);
-    sregs.cr8 = 0;
-    sregs.efer = X86_EFER;
-    if (ioctl(kvm->vcpu_fd, KVM_SET_SREGS, &sregs) != 0)
+    sregs->ldt = (struct kvm_segment){.type = 2, .unusable = 1};
+    sregs->gdt = (struct kvm_dtable){.base = X86_GDT_GVA, .limit = X86_GDT_LIMIT};
+    sregs->idt = (struct kvm_dtable){.base = X86_IDT_GVA, .limit = X86_IDT_LIMIT};
+    sregs->cr0 = X86_CR0;
+    sregs->cr2 = 0;
+    sregs->cr3 = LAYOUT_GPA(PML4);
+    sregs->cr4 = X86_CR4_BASE | (kvm->cpu->has_avx ? X86_CR4_OSXSAVE : 0);
+    sregs->cr8 = 0;
+    sregs->efer = X86_EFER;
+}
+
+int kvm_set_sregs(struct kvm_vm *kvm, const struct kvm_sregs *sregs, struct mf_error *err)
+{
+    if (ioctl(kvm->vcpu_fd, KVM_SET_SREGS, sregs) != 0)
         return host_error(err, "the system registers");
+    kvm->run->s.regs.sregs = *sregs;
     return 0;
+}
+
+static int init_sregs(struct kvm_vm *kvm, struct mf_error *err)
+{
+    struct kvm_sregs sregs;
+    if (ioctl(kvm->vcpu_fd, KVM_GET_SREGS, &sregs) != 0)
+        return host_error(err, "to read the system registers");
+    kvm_fill_sregs(kvm, &sregs);
+    return kvm_set_sregs(kvm, &sregs, err);
 }
 
 static int set_msrs(struct kvm_vm *kvm, const struct kvm_msr_entry *entries, size_t n,
@@ -102,35 +113,41 @@ int kvm_set_segment_base(struct vm *vm, unsigned index, uint64_t base, struct mf
         .data = base,
     };
     int rc = set_msrs(kvm, &entry, 1, err);
+    struct kvm_sregs *sregs = &kvm->run->s.regs.sregs;
     if (rc == 0)
-        kvm->segment_base[index] = base;
+        *(index == 0 ? &sregs->fs.base : &sregs->gs.base) = base;
     return rc;
 }
 
-/* Only the host changes the bases (CR4.FSGSBASE is off), so its own copy is right. */
+/* The guest can change them, too: it may load a selector. Each exit shows them. */
 uint64_t kvm_get_segment_base(struct vm *vm, unsigned index)
 {
-    return ((struct kvm_vm *)vm)->segment_base[index];
+    const struct kvm_sregs *sregs = &((struct kvm_vm *)vm)->run->s.regs.sregs;
+    return index == 0 ? sregs->fs.base : sregs->gs.base;
 }
 
 /*
- * How this host treats SYSCALL at CPL 3, found out by the first VM of the process
- * and the same for all: a fact about the host, written once.
+ * How this host treats SYSCALL at CPL 3, and which parts of XCR0 the guest really
+ * has (not every host takes away what we did not ask for). Found out by the first VM of
+ * the process and the same for all: facts about the host, written once, as one word.
  */
-enum syscall_way { WAY_UNKNOWN, WAY_KEEPS_CPL, WAY_ENTERS_CPL0 };
-static _Atomic(enum syscall_way) known_way;
+#define HOST_KNOWN (UINT64_C(1) << 63)
+#define HOST_KEEPS_CPL (UINT64_C(1) << 62)
+#define HOST_XCR0 UINT64_C(0xffffffff)
+static _Atomic(uint64_t) known_host;
 
 /*
  * Lets the vCPU execute one SYSCALL at CPL 3. That shows that this KVM really runs
  * such a guest, and how it treats the instruction. It must not be found out from
  * the first SYSCALL of a guest, which could fake it.
  */
-static int self_test(struct kvm_vm *kvm, enum syscall_way *way, struct mf_error *err)
+static int self_test(struct kvm_vm *kvm, uint64_t *host, struct mf_error *err)
 {
     struct vm_exit exit;
     x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, true);
     kvm->syscall_keeps_cpl = true;
-    kvm->vm.regs->rip = X86_SELFTEST_GVA;
+    memset(kvm->vm.regs, 0, sizeof *kvm->vm.regs);
+    kvm->vm.regs->rip = kvm->cpu->has_avx ? X86_SELFTEST_XCR0_GVA : X86_SELFTEST_GVA;
     kvm->vm.regs->rflags = X86_RFLAGS;
     kvm->vm.regs_changed = true;
     int rc = kvm_run_guest(&kvm->vm, &exit, err);
@@ -143,8 +160,22 @@ static int self_test(struct kvm_vm *kvm, enum syscall_way *way, struct mf_error 
     struct kvm_sregs sregs;
     if (ioctl(kvm->vcpu_fd, KVM_GET_SREGS, &sregs) != 0)
         return host_error(err, "to read the system registers");
-    *way = sregs.cs.dpl == 3 && sregs.ss.dpl == 3 ? WAY_KEEPS_CPL : WAY_ENTERS_CPL0;
+    *host = HOST_KNOWN | (kvm->vm.regs->rax & HOST_XCR0);
+    if (sregs.cs.dpl == 3 && sregs.ss.dpl == 3)
+        *host |= HOST_KEEPS_CPL;
     return 0;
+}
+
+/* The components that a guest can have, of those that a saved state has room for. */
+static uint32_t find_components(const struct kvm_cpu *cpu, uint64_t xcr0)
+{
+    static const uint32_t known = VM_AVX | VM_OPMASK | VM_ZMM_HIGH | VM_ZMM_MORE;
+    uint32_t components = VM_X87 | VM_SSE;
+    for (unsigned i = 0; cpu->has_avx && i < KVM_XSAVE_COMPONENTS; i++)
+        if (known & (uint32_t)xcr0 & 1u << i && cpu->xsave_offset[i] != 0 &&
+            cpu->xsave_offset[i] <= KVM_XSAVE_OFFSET_MAX)
+            components |= 1u << i;
+    return components;
 }
 
 /*
@@ -154,15 +185,17 @@ static int self_test(struct kvm_vm *kvm, enum syscall_way *way, struct mf_error 
  */
 static int settle_syscalls(struct kvm_vm *kvm, struct mf_error *err)
 {
-    enum syscall_way way = atomic_load(&known_way);
-    bool tested = way == WAY_UNKNOWN;
+    uint64_t host = atomic_load(&known_host);
+    bool tested = !(host & HOST_KNOWN);
     if (tested) {
-        int rc = self_test(kvm, &way, err);
+        int rc = self_test(kvm, &host, err);
         if (rc != 0)
             return rc;
-        atomic_store(&known_way, way);
+        atomic_store(&known_host, host);
     }
-    kvm->syscall_keeps_cpl = way == WAY_KEEPS_CPL;
+    kvm->components = find_components(kvm->cpu, host & HOST_XCR0);
+    kvm->uses_resume = kvm_resume_fits(kvm);
+    kvm->syscall_keeps_cpl = (host & HOST_KEEPS_CPL) != 0;
     kvm->in_syscall = tested && !kvm->syscall_keeps_cpl;
     x86_allow_port(kvm->vm.mem, X86_PORT_SYSCALL, kvm->syscall_keeps_cpl);
     memset(kvm->vm.regs, 0, sizeof *kvm->vm.regs);
@@ -171,22 +204,28 @@ static int settle_syscalls(struct kvm_vm *kvm, struct mf_error *err)
     return 0;
 }
 
-int kvm_state_init(struct kvm_vm *kvm, struct mf_error *err)
+int kvm_reset_msrs(struct kvm_vm *kvm, struct mf_error *err)
 {
     static const struct kvm_msr_entry msrs[] = {
         {.index = X86_MSR_STAR, .data = X86_STAR},
         {.index = X86_MSR_LSTAR, .data = X86_SYSCALL_GVA},
         {.index = X86_MSR_SFMASK, .data = X86_SFMASK},
     };
+    int rc = set_msrs(kvm, msrs, ARRAY_LEN(msrs), err);
+    if (rc == 0 && kvm->cpu->has_avx)
+        rc = set_xcr0(kvm, err);
+    return rc;
+}
+
+int kvm_state_init(struct kvm_vm *kvm, struct mf_error *err)
+{
     int rc = kvm_cpu_get(kvm->kvm_fd, &kvm->cpu, err);
     if (rc == 0 && ioctl(kvm->vcpu_fd, KVM_SET_CPUID2, kvm->cpu->cpuid) != 0)
         rc = host_error(err, "the CPU's features");
     if (rc == 0)
-        rc = set_sregs(kvm, err);
+        rc = init_sregs(kvm, err);
     if (rc == 0)
-        rc = set_msrs(kvm, msrs, ARRAY_LEN(msrs), err);
-    if (rc == 0 && kvm->cpu->has_avx)
-        rc = set_xcr0(kvm, err);
+        rc = kvm_reset_msrs(kvm, err);
     if (rc == 0)
         rc = settle_syscalls(kvm, err);
     return rc;

@@ -61,15 +61,19 @@ struct soft_vm {
     uint64_t rip; /* where the guest goes on; regs->rip is the caller's copy */
 
     uint8_t *shadow; /* shadow tables, mem->bytes long, touched like the tables */
+    uint64_t *seen;  /* for soft_tables_walk, a bit for each page */
+    uint64_t *dirty; /* pages, see soft_shadow.c; NULL while nobody tracks */
     struct soft_code_page *code;
     void *hole; /* a page that stands in for unmapped memory during a fault */
     struct soft_region *regions; /* sorted by gva, never adjacent and mergeable */
     size_t nregions;
+    struct soft_region *wanted; /* room for as many again */
     bool stale;         /* the CPU may hold translations of pages that changed */
     const char *broken; /* why the VM cannot go on; NULL while it can */
 
     /* Interrupts; see soft_run.c. */
     atomic_bool stop;
+    bool supervising; /* the CPU is at CPL 0, where interrupts wait */
 
     /* The current run, written by hooks on the thread of the run. */
     enum soft_event event;
@@ -97,6 +101,38 @@ struct soft_code_page {
     uint64_t frame[5];
 };
 
+/* Bits of the entries of page tables (AMD64 APM vol. 2, 5.4). */
+#define SOFT_ENTRY_PRESENT UINT64_C(1)
+#define SOFT_ENTRY_WRITE UINT64_C(2)
+#define SOFT_ENTRY_USER UINT64_C(4)
+#define SOFT_ENTRY_ACCESSED UINT64_C(0x20)
+#define SOFT_ENTRY_DIRTY UINT64_C(0x40)
+#define SOFT_ENTRY_ADDRESS UINT64_C(0x000ffffffffff000)
+#define SOFT_ENTRY_NO_EXEC (UINT64_C(1) << 63)
+#define SOFT_TABLE_ENTRIES 512
+
+/* soft_shadow.c: the shadow tables and their dirty bits. */
+bool soft_shadow_init(struct soft_vm *soft); /* false: no memory */
+/*
+ * Copies the entries on the way to `gva` into the shadow. Returns where the last one
+ * is, or NULL when a table is missing.
+ */
+void *soft_shadow_page(struct soft_vm *soft, mf_gva gva);
+/* Makes the entry of the code page, which the real tables do not have; false as above. */
+bool soft_shadow_code(struct soft_vm *soft);
+/* Makes the whole shadow anew, of tables that soft_tables_walk found in order. */
+void soft_shadow_rebuild(struct soft_vm *soft);
+/*
+ * Told of a table: its place, the first address that it is about, and whether its
+ * entries are the last ones. They come in the order of these addresses.
+ */
+typedef void (*soft_table_fn)(void *context, mf_gpa table, mf_gva gva, bool last);
+/* Goes through the real tables; false, at once, when one of them comes a second time. */
+bool soft_tables_walk(const struct soft_vm *soft, soft_table_fn fn, void *context);
+int soft_dirty_start(struct vm *vm, struct mf_error *err);
+int soft_dirty_collect(struct vm *vm, uint64_t *bitmap, struct mf_error *err);
+int soft_dirty_clean(struct vm *vm, const uint64_t *bitmap, struct mf_error *err);
+
 /* soft_map.c */
 int soft_map_init(struct soft_vm *soft, struct mf_error *err);
 void soft_map_fini(struct soft_vm *soft);
@@ -106,12 +142,30 @@ int soft_map_at(struct vm *vm, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned
 void soft_protect(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot);
 void soft_unmap(struct vm *vm, mf_gva gva, uint64_t npages);
 void soft_discard(struct vm *vm, mf_gva gva, uint64_t npages);
+int soft_attach(struct vm *vm, mf_gva gva, const struct mem_window *window, unsigned prot,
+                struct mf_error *err);
+void soft_detach(struct vm *vm, mf_gva gva, const struct mem_window *window);
 int soft_move(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, struct mf_error *err);
+void soft_retable(struct vm *vm, const mf_gpa *stale, size_t n);
+/* Drops what was translated from the pages whose bits are set (all: NULL). */
+void soft_forget_pages(struct soft_vm *soft, const uint64_t *bitmap);
 
 /* soft_run.c */
 int soft_run_init(struct soft_vm *soft, struct mf_error *err);
 int soft_run(struct vm *vm, struct vm_exit *exit, struct mf_error *err);
 void soft_interrupt(struct vm *vm);
+/* Forgets what the hooks saw last. An interrupt that was asked for still comes. */
+void soft_run_forget(struct soft_vm *soft);
+
+/* The registers of x87 and SSE that Unicorn can hand over. */
+#define SOFT_ST_COUNT 8
+#define SOFT_XMM_COUNT 16
+
+struct soft_fpu {
+    uint8_t st[SOFT_ST_COUNT][16], xmm[SOFT_XMM_COUNT][16];
+    uint16_t control, status, tags;
+    uint32_t mxcsr;
+};
 
 /* soft_state.c: the CPU's registers through Unicorn's interface. */
 int soft_state_init(struct soft_vm *soft, struct mf_error *err);
@@ -126,6 +180,12 @@ void soft_flush(struct soft_vm *soft);
 void soft_forget_fault(struct soft_vm *soft);
 int soft_set_segment_base(struct vm *vm, unsigned index, uint64_t base, struct mf_error *err);
 uint64_t soft_get_segment_base(struct vm *vm, unsigned index);
+void soft_fpu_read(struct soft_vm *soft, struct soft_fpu *fpu);
+void soft_fpu_write(struct soft_vm *soft, const struct soft_fpu *fpu);
+
+/* soft_save.c */
+int soft_save(struct vm *vm, struct vm_state *state, struct mf_error *err);
+int soft_load(struct vm *vm, const struct vm_state *state, struct mf_error *err);
 
 /* soft_decode.c: what the emulator does not tell about a faulting instruction. */
 struct soft_insn {

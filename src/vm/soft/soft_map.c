@@ -24,41 +24,6 @@
  */
 #define REGIONS_MAX 1024
 
-#define PTE_PRESENT UINT64_C(1)
-#define PTE_WRITE UINT64_C(2)
-#define PTE_USER UINT64_C(4)
-#define PTE_ACCESSED UINT64_C(0x20)
-#define PTE_DIRTY UINT64_C(0x40)
-#define PTE_ADDRESS UINT64_C(0x000ffffffffff000)
-
-#define PAGES_PER_TABLE 512
-
-/*
- * Copies the entries on the way to `gva` into the shadow. The CPU does not use the
- * address in the last one, which could be malformed for this CPU model, so it is left
- * out. Returns where the last entry is, or NULL when a table is missing.
- */
-static void *shadow_page(struct soft_vm *soft, mf_gva gva)
-{
-    const struct mem *mem = soft->vm.mem;
-    mf_gpa table = LAYOUT_GPA(PML4);
-    for (int level = 3;; level--) {
-        mf_gpa at = table + (gva >> (PAGE_SHIFT + 9 * level) & (PAGES_PER_TABLE - 1)) * 8;
-        uint64_t entry, shadow = 0;
-        memcpy(&entry, mem_at(mem, at), sizeof entry);
-        if (entry & PTE_PRESENT)
-            shadow = (entry & (PTE_PRESENT | PTE_WRITE | PTE_USER)) | PTE_ACCESSED | PTE_DIRTY;
-        table = entry & PTE_ADDRESS;
-        if (level > 0 && shadow != 0)
-            shadow = (shadow & ~PTE_DIRTY) | (SOFT_GVA_SHADOW + table);
-        memcpy(soft->shadow + at, &shadow, sizeof shadow);
-        if (level == 0)
-            return soft->shadow + at;
-        if (shadow == 0)
-            return NULL;
-    }
-}
-
 /* Index of the first region that ends above `gva`. */
 static size_t region_find(const struct soft_vm *soft, mf_gva gva)
 {
@@ -73,6 +38,15 @@ static size_t region_find(const struct soft_vm *soft, mf_gva gva)
     return low;
 }
 
+/* Where the bytes of a region are. One never has parts of two windows: they are not adjacent. */
+static void *host_of(const struct mem *mem, mf_gpa gpa)
+{
+    if (gpa < mem->bytes)
+        return mem_at(mem, gpa);
+    const struct mem_window *window = mem_window_find(mem, gpa);
+    return window ? window->host + (gpa - window->gpa) : NULL;
+}
+
 static bool region_insert(struct soft_vm *soft, size_t at, const struct soft_region *region)
 {
     if (soft->nregions == 2 * REGIONS_MAX) {
@@ -80,8 +54,9 @@ static bool region_insert(struct soft_vm *soft, size_t at, const struct soft_reg
         return false;
     }
     uint32_t perms = UC_PROT_READ | UC_PROT_WRITE | (region->exec ? UC_PROT_EXEC : 0);
-    void *host = mem_at(soft->vm.mem, region->gpa);
-    if (uc_mem_map_ptr(soft->uc, region->gva, region->bytes, perms, host) != UC_ERR_OK) {
+    void *host = host_of(soft->vm.mem, region->gpa);
+    if (!host ||
+        uc_mem_map_ptr(soft->uc, region->gva, region->bytes, perms, host) != UC_ERR_OK) {
         soft->broken = "the emulator cannot map guest memory";
         return false;
     }
@@ -191,7 +166,7 @@ static bool regions_match(const struct soft_vm *soft, mf_gva gva, uint64_t npage
 static void sync_range(struct soft_vm *soft, mf_gva gva, uint64_t npages)
 {
     for (uint64_t i = 0; i < npages; i++)
-        shadow_page(soft, gva + i * PAGE_BYTES);
+        soft_shadow_page(soft, gva + i * PAGE_BYTES);
     if (!regions_match(soft, gva, npages)) {
         regions_clear(soft, gva, npages * PAGE_BYTES);
         struct soft_region run = {0}, page;
@@ -225,22 +200,6 @@ static int check_range(const struct soft_vm *soft, mf_gva gva, uint64_t npages,
     return 0;
 }
 
-/*
- * Adds the missing tables of a range beforehand, so that they do not come to lie
- * between its pages and cut it into pieces. Failing is no error yet.
- */
-static void make_tables(struct mem *mem, mf_gva gva, uint64_t npages)
-{
-    mf_gva end = gva + npages * PAGE_BYTES;
-    while (gva < end) {
-        struct pt_page page;
-        if (!pt_map(mem, gva, 0, PT_NONE))
-            return;
-        pt_unmap(mem, gva, &page);
-        gva = round_down_u64(gva, PAGES_PER_TABLE * PAGE_BYTES) + PAGES_PER_TABLE * PAGE_BYTES;
-    }
-}
-
 /* The end of map and map_at: pages that the emulator cannot take are an error. */
 static int finish_map(struct soft_vm *soft, mf_gva gva, uint64_t npages, struct mf_error *err)
 {
@@ -259,7 +218,6 @@ int soft_map(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot, struct m
     int rc = check_range(soft, gva, npages, err);
     if (rc < 0)
         return rc;
-    make_tables(vm->mem, gva, npages);
     rc = paging_map(vm->mem, gva, npages, prot, err);
     if (rc < 0)
         return rc;
@@ -282,12 +240,24 @@ int soft_map_at(struct vm *vm, mf_gva gva, mf_gpa gpa, uint64_t npages, unsigned
         return rc;
     rc = finish_map(soft, gva, npages, err);
     if (rc < 0) {
-        struct pt_page page;
-        for (uint64_t i = 0; i < npages; i++)
-            pt_unmap(vm->mem, gva + i * PAGE_BYTES, &page);
+        paging_unmap_at(vm->mem, gva, npages);
         sync_range(soft, gva, npages);
     }
     return rc;
+}
+
+int soft_attach(struct vm *vm, mf_gva gva, const struct mem_window *window, unsigned prot,
+                struct mf_error *err)
+{
+    return soft_map_at(vm, gva, window->gpa, window->bytes >> PAGE_SHIFT, prot, err);
+}
+
+void soft_detach(struct vm *vm, mf_gva gva, const struct mem_window *window)
+{
+    struct soft_vm *soft = (struct soft_vm *)vm;
+    regions_clear(soft, gva, window->bytes);
+    paging_unmap_at(vm->mem, gva, window->bytes >> PAGE_SHIFT);
+    sync_range(soft, gva, window->bytes >> PAGE_SHIFT);
 }
 
 void soft_protect(struct vm *vm, mf_gva gva, uint64_t npages, unsigned prot)
@@ -322,13 +292,130 @@ int soft_move(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, struct mf_
     int rc = check_range(soft, to, npages, err);
     if (rc < 0)
         return rc;
-    make_tables(vm->mem, to, npages);
     rc = paging_move(vm->mem, from, to, npages, NULL, NULL, err);
     if (rc < 0)
         return rc;
     sync_range(soft, from, npages);
     sync_range(soft, to, npages);
     return 0;
+}
+
+/* The regions that the tables ask for, in soft->wanted. */
+struct listing {
+    struct soft_vm *soft;
+    size_t n;
+    bool too_many, nowhere; /* nowhere: a page is in no memory */
+};
+
+static void list_page(struct listing *list, const struct soft_region *page)
+{
+    struct soft_region *last = &list->soft->wanted[list->n];
+    if (list->n > 0 && continues(&last[-1], page))
+        last[-1].bytes += PAGE_BYTES;
+    else if (list->n == 2 * REGIONS_MAX)
+        list->too_many = true;
+    else
+        list->soft->wanted[list->n++] = *page;
+}
+
+static void list_table(void *context, mf_gpa table, mf_gva gva, bool last)
+{
+    struct listing *list = context;
+    const uint64_t *entries = mem_at(list->soft->vm.mem, table);
+    for (uint64_t i = 0; last && i < SOFT_TABLE_ENTRIES; i++) {
+        uint64_t entry = entries[i];
+        struct soft_region page = {
+            .gva = gva + i * PAGE_BYTES,
+            .gpa = entry & SOFT_ENTRY_ADDRESS,
+            .bytes = PAGE_BYTES,
+            .exec = !(entry & SOFT_ENTRY_NO_EXEC),
+        };
+        if (!(entry & SOFT_ENTRY_PRESENT) || !(entry & SOFT_ENTRY_USER))
+            continue;
+        if (host_of(list->soft->vm.mem, page.gpa))
+            list_page(list, &page);
+        else
+            list->nowhere = true;
+    }
+}
+
+static bool same_region(const struct soft_region *a, const struct soft_region *b)
+{
+    return a->gva == b->gva && a->gpa == b->gpa && a->bytes == b->bytes && a->exec == b->exec;
+}
+
+/* Removes the regions that are not among `n` wanted ones. Both are sorted. */
+static void remove_unwanted(struct soft_vm *soft, size_t n)
+{
+    for (size_t at = 0, i = 0; at < soft->nregions;) {
+        while (i < n && soft->wanted[i].gva < soft->regions[at].gva)
+            i++;
+        if (i < n && same_region(&soft->wanted[i], &soft->regions[at]))
+            at++;
+        else
+            region_remove(soft, at);
+    }
+}
+
+static void insert_wanted(struct soft_vm *soft, size_t n)
+{
+    for (size_t i = 0; i < n && !soft->broken; i++)
+        if (i >= soft->nregions || !same_region(&soft->wanted[i], &soft->regions[i]))
+            region_insert(soft, i, &soft->wanted[i]);
+}
+
+void soft_forget_pages(struct soft_vm *soft, const uint64_t *bitmap)
+{
+    for (size_t i = 0; i < soft->nregions; i++) {
+        const struct soft_region *region = &soft->regions[i];
+        if (!bitmap)
+            forget_code(soft, region);
+        if (!bitmap || !region->exec || region->gpa >= soft->vm.mem->bytes)
+            continue;
+        for (uint64_t offset = 0; offset < region->bytes; offset += PAGE_BYTES) {
+            uint64_t page = (region->gpa + offset) >> PAGE_SHIFT;
+            struct soft_region one = *region;
+            one.gva += offset;
+            one.bytes = PAGE_BYTES;
+            if (bitmap[page / 64] >> page % 64 & 1)
+                forget_code(soft, &one);
+        }
+    }
+}
+
+/* What soft_retable finds wrong with the tables before it touches anything; else NULL. */
+static const char *list_regions(struct soft_vm *soft, size_t *n)
+{
+    struct listing list = {.soft = soft};
+    struct pt_page code;
+    if (!soft_tables_walk(soft, list_table, &list) || list.nowhere ||
+        !pt_lookup(soft->vm.mem, LAYOUT_GVA(SYSCALL_STUB), &code))
+        return "the guest's page tables are not in order";
+    if (list.too_many)
+        return "the guest's memory is split into too many pieces";
+    *n = list.n;
+    return NULL;
+}
+
+/*
+ * Regions go before the shadow changes, because their translated code must still be
+ * found, and come after it. All translations are dropped, so `stale` is not needed.
+ */
+void soft_retable(struct vm *vm, const mf_gpa *stale, size_t n)
+{
+    (void)stale;
+    struct soft_vm *soft = (struct soft_vm *)vm;
+    size_t wanted;
+    soft->broken = list_regions(soft, &wanted);
+    if (soft->broken)
+        return;
+    if (n == SIZE_MAX)
+        soft_forget_pages(soft, NULL);
+    remove_unwanted(soft, wanted);
+    soft_shadow_rebuild(soft);
+    soft_shadow_code(soft);
+    insert_wanted(soft, wanted);
+    soft->stale = true;
 }
 
 static int init_region(struct soft_vm *soft, mf_gva gva, uint64_t bytes, uint32_t perms,
@@ -345,12 +432,9 @@ static int init_system_pages(struct soft_vm *soft, struct mf_error *err)
 {
     for (unsigned page = 0; page < LAYOUT_PAGE_FREE; page++)
         sync_range(soft, LAYOUT_GVA_KERNEL + page * PAGE_BYTES, 1);
-    uint64_t entry = PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_DIRTY;
-    void *leaf = shadow_page(soft, SOFT_GVA_CODE);
-    if (!leaf || soft->broken)
+    if (!soft_shadow_code(soft) || soft->broken)
         return error_set(err, MF_E_BACKEND, "%s",
                          soft->broken ? soft->broken : "the system pages are not built");
-    memcpy(leaf, &entry, sizeof entry);
     return 0;
 }
 
@@ -363,7 +447,8 @@ int soft_map_init(struct soft_vm *soft, struct mf_error *err)
 {
     struct mem *mem = soft->vm.mem;
     soft->regions = calloc(2 * REGIONS_MAX, sizeof *soft->regions);
-    if (!soft->regions)
+    soft->wanted = calloc(2 * REGIONS_MAX, sizeof *soft->wanted);
+    if (!soft->regions || !soft->wanted || !soft_shadow_init(soft))
         return error_set(err, MF_E_NO_MEMORY, "cannot allocate the table of memory regions");
     void *shadow = mmap(NULL, mem->bytes + 2 * PAGE_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -389,4 +474,7 @@ void soft_map_fini(struct soft_vm *soft)
     if (soft->shadow)
         munmap(soft->shadow, soft->vm.mem->bytes + 2 * PAGE_BYTES);
     free(soft->regions);
+    free(soft->wanted);
+    free(soft->seen);
+    free(soft->dirty);
 }

@@ -28,9 +28,6 @@ _Static_assert(sizeof(struct mf_registers) == sizeof general / sizeof general[0]
 #define CR4_DE UINT64_C(8)
 #define TSS_FLAGS 0x8b00 /* present, busy 64-bit TSS, as in a descriptor */
 
-#define XMM_COUNT 16
-#define ST_COUNT 8
-
 uint64_t soft_read(struct soft_vm *soft, int reg)
 {
     uint64_t value = 0;
@@ -72,21 +69,14 @@ uint64_t soft_get_segment_base(struct vm *vm, unsigned index)
     return soft_read((struct soft_vm *)vm, index == 0 ? UC_X86_REG_FS_BASE : UC_X86_REG_GS_BASE);
 }
 
-/* The registers of x87 and SSE that Unicorn can hand over. */
-struct fpu {
-    uint8_t st[ST_COUNT][16], xmm[XMM_COUNT][16];
-    uint16_t control, status, tags;
-    uint32_t mxcsr;
-};
-
-static void fpu_transfer(struct soft_vm *soft, struct fpu *fpu,
+static void fpu_transfer(struct soft_vm *soft, struct soft_fpu *fpu,
                          uc_err (*transfer)(uc_engine *, int, void *))
 {
     /* The stack registers are named relative to the top, which the status word holds. */
     transfer(soft->uc, UC_X86_REG_FPSW, &fpu->status);
-    for (int i = 0; i < ST_COUNT; i++)
+    for (int i = 0; i < SOFT_ST_COUNT; i++)
         transfer(soft->uc, UC_X86_REG_ST0 + i, fpu->st[i]);
-    for (int i = 0; i < XMM_COUNT; i++)
+    for (int i = 0; i < SOFT_XMM_COUNT; i++)
         transfer(soft->uc, UC_X86_REG_XMM0 + i, fpu->xmm[i]);
     transfer(soft->uc, UC_X86_REG_FPTAG, &fpu->tags);
     transfer(soft->uc, UC_X86_REG_FPCW, &fpu->control);
@@ -98,6 +88,18 @@ static uc_err write_register(uc_engine *uc, int reg, void *value)
     return uc_reg_write(uc, reg, value);
 }
 
+void soft_fpu_read(struct soft_vm *soft, struct soft_fpu *fpu)
+{
+    memset(fpu, 0, sizeof *fpu);
+    fpu_transfer(soft, fpu, uc_reg_read);
+}
+
+void soft_fpu_write(struct soft_vm *soft, const struct soft_fpu *fpu)
+{
+    struct soft_fpu copy = *fpu;
+    fpu_transfer(soft, &copy, write_register);
+}
+
 /*
  * The CPU remembers that an exception is being delivered and turns the next one into
  * a double fault; nothing is ever delivered here, and no register says so. So it is
@@ -105,12 +107,11 @@ static uc_err write_register(uc_engine *uc, int reg, void *value)
  */
 void soft_forget_fault(struct soft_vm *soft)
 {
-    struct fpu fpu;
-    memset(&fpu, 0, sizeof fpu);
-    fpu_transfer(soft, &fpu, uc_reg_read);
+    struct soft_fpu fpu;
+    soft_fpu_read(soft, &fpu);
     uint64_t fs = soft_read(soft, UC_X86_REG_FS_BASE), gs = soft_read(soft, UC_X86_REG_GS_BASE);
     uc_context_restore(soft->uc, soft->initial);
-    fpu_transfer(soft, &fpu, write_register);
+    soft_fpu_write(soft, &fpu);
     soft_write(soft, UC_X86_REG_FS_BASE, fs);
     soft_write(soft, UC_X86_REG_GS_BASE, gs);
     soft_write_registers(soft);
@@ -125,7 +126,9 @@ void soft_flush(struct soft_vm *soft)
     mf_gva gva = SOFT_GVA_CODE + offsetof(struct soft_code_page, flush);
     uc_context_save(soft->uc, soft->current);
     uc_context_restore(soft->uc, soft->supervisor);
+    soft->supervising = true;
     uc_err rc = uc_emu_start(soft->uc, gva, 0, 0, 0);
+    soft->supervising = false;
     if (rc != UC_ERR_OK)
         soft->broken = "the emulated CPU cannot change its page tables";
     uc_context_restore(soft->uc, soft->current);
@@ -169,18 +172,17 @@ static void write_code_page(struct soft_vm *soft)
 
 /*
  * Only instructions load debug registers and segments with all their consequences;
- * so two of them, at CPL 0, bring the CPU to where the guest begins. Since `stop` is
- * set, the hook there stops it.
+ * so two of them, at CPL 0, bring the CPU to where the guest begins; there it stops.
  */
 static int leave_supervisor(struct soft_vm *soft, struct mf_error *err)
 {
     mf_gva user = SOFT_GVA_CODE + offsetof(struct soft_code_page, enter);
     soft_write(soft, UC_X86_REG_RBX, DR7_IO0);
     soft_write(soft, UC_X86_REG_RSP, SOFT_GVA_CODE + offsetof(struct soft_code_page, frame));
-    atomic_store(&soft->stop, true);
+    soft->supervising = true;
     uc_err rc = uc_emu_start(soft->uc, SOFT_GVA_CODE + offsetof(struct soft_code_page, start), 0,
                              0, 0);
-    atomic_store(&soft->stop, false);
+    soft->supervising = false;
     uint64_t rip = soft_read(soft, UC_X86_REG_RIP);
     if (rc != UC_ERR_OK || rip != user)
         return error_set(err, MF_E_BACKEND,
@@ -205,12 +207,12 @@ int soft_state_init(struct soft_vm *soft, struct mf_error *err)
     soft->registers.rflags = X86_RFLAGS;
     soft_write_registers(soft);
     /* Unicorn leaves these at zero, which is no state that a program starts with. */
-    struct fpu fpu;
+    struct soft_fpu fpu;
     memset(&fpu, 0, sizeof fpu);
     fpu.control = X86_FCW;
     fpu.tags = 0xffff;
     fpu.mxcsr = X86_MXCSR;
-    fpu_transfer(soft, &fpu, write_register);
+    soft_fpu_write(soft, &fpu);
     uc_context_save(soft->uc, soft->initial);
     return 0;
 }
