@@ -92,12 +92,12 @@ static bool range_free(const struct addrspace *as, mf_gva start, mf_gva end)
     return i == as->nareas || as->areas[i].start >= end;
 }
 
-/* Whether the range has a part of what belongs to the host: boot page, mailbox, guards. */
+/* Whether the range has a part of what belongs to the host: boot page, mailbox, maps, guards. */
 static bool range_is_hosts(const struct addrspace *as, mf_gva start, mf_gva end)
 {
     for (size_t i = index_after(as, start); i < as->nareas && as->areas[i].start < end; i++) {
         enum area_kind kind = as->areas[i].kind;
-        if (kind == AREA_SYSTEM || kind == AREA_GUARD)
+        if (kind == AREA_SYSTEM || kind == AREA_HOST || kind == AREA_GUARD)
             return true;
     }
     return false;
@@ -316,6 +316,18 @@ int addrspace_init(struct addrspace *as, struct vm *vm, struct mf_error *err)
     return 0;
 }
 
+int addrspace_set(struct addrspace *as, const struct area *areas, size_t nareas, mf_gva brk_start,
+                  mf_gva brk, struct mf_error *err)
+{
+    if (nareas > as->nareas && !reserve(as, nareas - as->nareas))
+        return error_set(err, MF_E_NO_MEMORY, "no memory for the table of address ranges");
+    memcpy(as->areas, areas, nareas * sizeof *areas);
+    as->nareas = nareas;
+    as->brk_start = brk_start;
+    as->brk = brk;
+    return 0;
+}
+
 void addrspace_fini(struct addrspace *as)
 {
     free(as->areas);
@@ -358,6 +370,28 @@ int addrspace_record(struct addrspace *as, mf_gva start, uint64_t bytes, unsigne
     if (code == 0)
         insert_area(as, (struct area){start, end, prot, kind, prot != PT_NONE});
     return code;
+}
+
+int addrspace_add_host(struct addrspace *as, uint64_t bytes, unsigned prot, mf_gva *gva,
+                       struct mf_error *err)
+{
+    mf_gva at = 0;
+    if (bytes < LAYOUT_GVA_WINDOWS_END)
+        at = find_place(as, LAYOUT_GVA_WINDOWS, LAYOUT_GVA_WINDOWS_END, bytes + PAGE_BYTES);
+    if (at == 0)
+        return error_set(err, MF_E_NO_MEMORY, "no guest addresses are left for %llu bytes",
+                         (unsigned long long)bytes);
+    if (!reserve(as, 2))
+        return error_set(err, MF_E_NO_MEMORY, "no memory for one more address range");
+    insert_area(as, (struct area){at, at + bytes, prot, AREA_HOST, true});
+    insert_area(as, (struct area){at + bytes, at + bytes + PAGE_BYTES, PT_NONE, AREA_GUARD, false});
+    *gva = at;
+    return 0;
+}
+
+void addrspace_forget_host(struct addrspace *as, mf_gva gva, uint64_t bytes)
+{
+    remove_areas(as, gva, gva + bytes + PAGE_BYTES);
 }
 
 const struct area *addrspace_find(const struct addrspace *as, mf_gva gva)

@@ -17,6 +17,7 @@ enum area_kind {
     AREA_MMAP,
     AREA_STACK,
     AREA_SYSTEM, /* boot page and mailbox: the guest may not change these */
+    AREA_HOST,   /* mapped memory of the host: the guest may not change these either */
     AREA_GUARD,  /* reserved, never mapped: below the stack, around the mailbox */
 };
 
@@ -48,9 +49,23 @@ void addrspace_fini(struct addrspace *as);
 int addrspace_add(struct addrspace *as, mf_gva start, uint64_t bytes, unsigned prot,
                   enum area_kind kind, struct mf_error *err);
 
+/* Replaces all areas by copies, whose pages are mapped already. MF_E_NO_MEMORY: nothing changed. */
+int addrspace_set(struct addrspace *as, const struct area *areas, size_t nareas, mf_gva brk_start,
+                  mf_gva brk, struct mf_error *err);
+
 /* Only records an area whose pages the caller maps. */
 int addrspace_record(struct addrspace *as, mf_gva start, uint64_t bytes, unsigned prot,
                      enum area_kind kind, struct mf_error *err);
+
+/*
+ * Finds and records a place for `bytes` (whole pages) of host memory, with a guard page
+ * behind it; the caller maps. MF_E_NO_MEMORY when there is none, or too many areas.
+ */
+int addrspace_add_host(struct addrspace *as, uint64_t bytes, unsigned prot, mf_gva *gva,
+                       struct mf_error *err);
+
+/* Forgets such a place; the caller has unmapped. */
+void addrspace_forget_host(struct addrspace *as, mf_gva gva, uint64_t bytes);
 
 /* The area that holds `gva`, or NULL. */
 const struct area *addrspace_find(const struct addrspace *as, mf_gva gva);
@@ -62,7 +77,7 @@ void addrspace_set_brk(struct addrspace *as, mf_gva start);
  * The Linux calls, with Linux argument values (PROT_*, MAP_*) as the guest passed
  * them, unchecked. They return what the guest gets: an address, 0, or -errno.
  * Only anonymous private memory exists; PROT_WRITE with PROT_EXEC gives -EACCES;
- * areas of kind SYSTEM and GUARD and the GVA limits of the ABI are refused.
+ * areas of kind SYSTEM, HOST and GUARD and the GVA limits of the ABI are refused.
  */
 int64_t addrspace_mmap(struct addrspace *as, uint64_t addr, uint64_t len, uint64_t prot,
                        uint64_t flags);

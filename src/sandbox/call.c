@@ -1,48 +1,18 @@
 /*
- * Calls into the guest. The outermost call goes through the rings, a nested one
- * (from a host function) through the exchange area; see abi/mailbox.h. Nothing is
- * allocated on this path: frames are encoded into shared memory directly, and
- * answers are copied to the sandbox's arena.
+ * Calls into the guest. The outermost call and batches go through the rings, a
+ * nested call (from a host function) through the exchange area; see abi/mailbox.h.
+ * Nothing is allocated on this path unless a value does not fit into a frame: frames are
+ * encoded into shared memory directly, and answers are copied to the sandbox's arena.
  */
 #include "base/checked.h"
 #include "base/error.h"
+#include "sandbox/attend.h"
+#include "sandbox/call.h"
 #include "sandbox/codec.h"
+#include "sandbox/large.h"
 #include "sandbox/sandbox.h"
 
 #include <string.h>
-
-/* Copies from a ring (where a frame may run over the end) or a plain area. */
-static void area_copy(void *dst, const struct mailbox_area *area, uint64_t offset, uint64_t len)
-{
-    uint64_t at = offset & (area->size - 1);
-    uint64_t first = MIN(len, area->size - at);
-    memcpy(dst, area->base + at, first);
-    memcpy((uint8_t *)dst + first, area->base, len - first);
-}
-
-int frame_copy(struct mf_sandbox *sandbox, const struct mailbox_area *area, uint64_t offset,
-               uint64_t limit, struct mf_abi_frame **copy, struct mf_error *err)
-{
-    struct mf_abi_frame header;
-    if (limit < sizeof header)
-        return error_set(err, MF_E_PROTOCOL, "the guest left a frame of %llu bytes",
-                         (unsigned long long)limit);
-    area_copy(&header, area, offset, sizeof header);
-    if (header.size < sizeof header || header.size > limit || header.size % MF_ABI_FRAME_ALIGN ||
-        header.count > MF_ABI_PARAMS_MAX)
-        return error_set(err, MF_E_PROTOCOL, "the guest left a malformed frame (size %u, count %u)",
-                         header.size, header.count);
-    uint8_t *bytes = arena_alloc(&sandbox->arena, header.size);
-    if (!bytes)
-        return error_set(err, MF_E_PROTOCOL,
-                         "calls and scratch hold more than four times the mailbox; "
-                         "raise mailbox_bytes");
-    /* The guest may have changed the bytes since: only the checked header counts. */
-    area_copy(bytes, area, offset, header.size);
-    memcpy(bytes, &header, sizeof header);
-    *copy = (struct mf_abi_frame *)bytes;
-    return 0;
-}
 
 static int frame_error(const struct mf_abi_frame *frame, const struct mf_signature *signature,
                        const struct mf_value *values, size_t n, struct mf_error *err)
@@ -53,69 +23,86 @@ static int frame_error(const struct mf_abi_frame *frame, const struct mf_signatu
     return error_set(err, code, "%s: %s", signature->name, values[0].string.data);
 }
 
-int frame_answer(struct mf_sandbox *sandbox, const struct mf_abi_frame *frame, uint64_t id,
-                 const struct mf_signature *signature, struct mf_value *result,
-                 struct mf_error *err)
+int frame_answer(struct mf_sandbox *sandbox, struct arena *arena, const struct mf_abi_frame *frame,
+                 uint64_t id, const struct mf_signature *signature, bool view,
+                 struct mf_value *result, struct mf_error *err)
 {
     struct mf_value values[MF_ABI_PARAMS_MAX];
+    struct codec_references references;
     size_t n;
     if (frame->id != id)
         return error_set(err, MF_E_PROTOCOL, "the guest answered call %llu instead of %llu",
                          (unsigned long long)frame->id, (unsigned long long)id);
-    int rc = codec_decode((const uint8_t *)frame, frame->size, values, &n, err);
+    int rc = codec_decode((const uint8_t *)frame, frame->size, values, &n, &references, err);
     if (rc != 0)
         return rc;
     sandbox->stats.bytes_out += frame->size;
+    /* Types first: only what the signature allows is fetched, and at most one value. */
+    if (frame->kind == MF_ABI_FRAME_RESULT)
+        rc = codec_match_result(signature, values, n, err);
+    else if (frame->kind != MF_ABI_FRAME_ERROR)
+        rc = error_set(err, MF_E_PROTOCOL, "the guest answered with a frame of kind %u",
+                       frame->kind);
+    else if (references.mask != 0)
+        rc = error_set(err, MF_E_PROTOCOL, "the guest sent an error message by reference");
+    if (rc == 0 && references.mask != 0)
+        rc = large_fetch(sandbox, arena, values, n, &references, view, err);
+    if (rc != 0)
+        return rc;
     if (frame->kind == MF_ABI_FRAME_ERROR)
         return frame_error(frame, signature, values, n, err);
-    if (frame->kind != MF_ABI_FRAME_RESULT)
-        return error_set(err, MF_E_PROTOCOL, "the guest answered with a frame of kind %u",
-                         frame->kind);
-    rc = codec_match_result(signature, values, n, err);
-    if (rc == 0 && result)
+    if (result)
         *result = n == 1 ? values[0] : mf_void();
-    return rc;
+    return 0;
 }
 
-/* Errors that a call can give while the guest is sound and goes on. */
-static bool is_soft_error(int code)
+bool call_is_soft_error(int code)
 {
     return code == MF_E_GUEST_ERROR || code == MF_E_TOO_LARGE;
 }
 
-static int too_large(const struct mf_signature *signature, uint64_t size, uint64_t room,
-                     struct mf_error *err)
+int call_prepare(struct mf_sandbox *sandbox, const struct image_function *function,
+                 const struct mf_value *args, size_t nargs, uint64_t room,
+                 struct codec_references *references, struct frame *frame, struct mf_error *err)
 {
-    return error_set(err, MF_E_TOO_LARGE,
-                     "the arguments of %s take %llu bytes, the mailbox has room for %llu: raise "
-                     "mailbox_bytes (option --mailbox)",
-                     signature->name, (unsigned long long)size, (unsigned long long)room);
-}
-
-static struct mf_abi_frame call_header(struct mf_sandbox *sandbox,
-                                       const struct image_function *function)
-{
-    return (struct mf_abi_frame){
+    const struct host_call *caller = sandbox->innermost;
+    const struct large_use use = {
+        .name = function->signature.name,
+        .what = "arguments",
+        .level = caller ? MAP_LEVEL_EXCHANGE(caller->exchange_offset) : MAP_LEVEL_CALL,
+    };
+    int rc = large_place(sandbox, &use, args, nargs, room, references, frame, err);
+    if (rc != 0)
+        return rc;
+    frame->header = (struct mf_abi_frame){
         .kind = MF_ABI_FRAME_CALL,
         .id = ++sandbox->next_id,
         .function = function->record,
     };
+    sandbox->stats.bytes_in += frame->size;
+    return 0;
 }
 
-/*
- * Posts one frame. The guest waits with all calls answered, so the rings can
- * begin at their start again: warm calls then use the same few cache lines.
- */
-static void post_call(struct mf_sandbox *sandbox, const struct mf_abi_frame *header, uint32_t size,
-                      const struct mf_value *args, size_t nargs)
+int call_finish(struct mf_sandbox *sandbox, int rc, struct mf_error *err)
 {
-    struct mf_abi_control *control = sandbox->control;
-    codec_encode(sandbox->call_ring.base, size, header, args, nargs);
-    control->call_head = 0;
-    control->result_tail = 0;
-    control->result_head = 0;
-    __atomic_store_n(&control->call_tail, size, __ATOMIC_RELEASE);
-    sandbox->stats.bytes_in += size;
+    if (sandbox->mappings.count == 0)
+        return rc;
+    map_release(sandbox, MAP_LEVEL_CALL);
+    if (sandbox->poisoned)
+        return rc;
+    struct mf_error own;
+    int written = map_write_back(sandbox, rc == 0 ? err : &own);
+    return rc == 0 ? written : rc;
+}
+
+int call_check_end(const struct run_result *run, const char *name, struct mf_error *err)
+{
+    if (run->end == RUN_EXITED)
+        return error_set(err, MF_E_GUEST_EXIT,
+                         "the guest exited with status %d during a call of %s", run->status, name);
+    if (run->end != RUN_READY)
+        return error_set(err, MF_E_PROTOCOL, "the guest answered a nested call that nobody made");
+    return 0;
 }
 
 /* Takes the one answer out of the result ring. */
@@ -123,44 +110,59 @@ static int take_result(struct mf_sandbox *sandbox, uint64_t id,
                        const struct mf_signature *signature, struct mf_value *result,
                        struct mf_error *err)
 {
-    uint64_t tail = __atomic_load_n(&sandbox->control->result_tail, __ATOMIC_ACQUIRE);
     struct mf_abi_frame *frame;
-    if (tail > sandbox->result_ring.size)
-        return error_set(err, MF_E_PROTOCOL, "the guest moved the result ring to %llu",
-                         (unsigned long long)tail);
-    int rc = frame_copy(sandbox, &sandbox->result_ring, 0, tail, &frame, err);
-    if (rc != 0)
+    int rc = ring_take(&sandbox->rings, &sandbox->arena, &frame, err);
+    if (rc < 0)
         return rc;
-    if (frame->size != tail)
+    if (rc == 0)
+        return error_set(err, MF_E_PROTOCOL, "the guest did not answer a call of %s",
+                         signature->name);
+    if (ring_has_answer(&sandbox->rings))
         return error_set(err, MF_E_PROTOCOL, "the guest left more than one answer to one call");
-    return frame_answer(sandbox, frame, id, signature, result, err);
+    return frame_answer(sandbox, &sandbox->arena, frame, id, signature, true, result, err);
 }
 
-static int call_outermost(struct mf_sandbox *sandbox, const struct image_function *function,
-                          const struct mf_value *args, size_t nargs, struct mf_value *result,
-                          struct mf_error *err)
+int call_run_call(struct mf_sandbox *sandbox, struct mf_value *result, struct mf_error *err)
 {
-    uint64_t size = codec_frame_size(args, nargs);
-    if (size > sandbox->call_ring.size)
-        return too_large(&function->signature, size, sandbox->call_ring.size, err);
-    struct mf_abi_frame header = call_header(sandbox, function);
-    sandbox->arena.used = 0;
-    post_call(sandbox, &header, (uint32_t)size, args, nargs);
-
+    const struct mf_signature *signature =
+        &sandbox->image->exports[sandbox->pending.function].signature;
     struct run_result run;
     int rc = run_guest(sandbox, &run, err);
     if (rc != 0)
         return rc;
-    if (run.end == RUN_EXITED)
-        rc = error_set(err, MF_E_GUEST_EXIT, "the guest exited with status %d during a call of %s",
-                       run.status, function->signature.name);
-    else if (run.end != RUN_READY)
-        rc = error_set(err, MF_E_PROTOCOL, "the guest answered a nested call that nobody made");
-    else
-        rc = take_result(sandbox, header.id, &function->signature, result, err);
-    if (rc != 0 && !is_soft_error(rc))
+    rc = call_check_end(&run, signature->name, err);
+    if (rc == 0)
+        rc = take_result(sandbox, sandbox->pending.id, signature, result, err);
+    if (rc != 0 && !call_is_soft_error(rc))
         sandbox_poison(sandbox, err);
     return rc;
+}
+
+/*
+ * The guest waits with all calls answered, so the rings can begin at their start
+ * again: warm calls then use the same few cache lines.
+ */
+static int call_outermost(struct mf_sandbox *sandbox, const struct image_function *function,
+                          const struct mf_value *args, size_t nargs, struct mf_value *result,
+                          struct mf_error *err)
+{
+    struct codec_references references;
+    struct frame frame;
+    arena_reset(&sandbox->arena);
+    int rc = call_prepare(sandbox, function, args, nargs, sandbox->rings.call.size, &references,
+                          &frame, err);
+    if (rc != 0)
+        return rc;
+    ring_reset(&sandbox->rings);
+    rc = ring_post(&sandbox->rings, &frame, &sandbox->arena, err);
+    if (rc != 0)
+        return rc;
+    sandbox->pending = (struct sandbox_pending){
+        .kind = MF_STOPPED_CALL,
+        .function = (uint32_t)(function - sandbox->image->exports),
+        .id = frame.header.id,
+    };
+    return call_run_call(sandbox, result, err);
 }
 
 /*
@@ -175,16 +177,16 @@ static int call_nested(struct mf_sandbox *sandbox, const struct image_function *
     struct host_call *caller = sandbox->innermost;
     uint32_t offset = caller->exchange_offset;
     uint64_t room = sandbox->exchange.size - offset;
-    uint64_t size = codec_frame_size(args, nargs);
+    struct codec_references references;
+    struct frame frame;
     /* This call and the outermost, which is not nested, are both counted in depth. */
     if (sandbox->depth - 1 > sandbox->options.max_depth)
         return error_set(err, MF_E_DEPTH, "%s: %u calls are nested already (max_depth)",
                          function->signature.name, sandbox->depth - 2);
-    if (size > room)
-        return too_large(&function->signature, size, room, err);
-    struct mf_abi_frame header = call_header(sandbox, function);
-    codec_encode(sandbox->exchange.base + offset, (uint32_t)size, &header, args, nargs);
-    sandbox->stats.bytes_in += size;
+    int rc = call_prepare(sandbox, function, args, nargs, room, &references, &frame, err);
+    if (rc != 0)
+        return rc;
+    exchange_send(sandbox, offset, &frame);
 
     /* The answer before this one is no longer needed; scratch taken since then is. */
     if (sandbox->arena.used == caller->result_end)
@@ -192,21 +194,25 @@ static int call_nested(struct mf_sandbox *sandbox, const struct image_function *
     caller->result_start = sandbox->arena.used;
 
     struct run_result run;
-    struct mf_abi_frame *frame;
-    int rc = run_guest(sandbox, &run, err);
+    struct mf_abi_frame *answer;
+    struct arena_chunk *before = sandbox->arena.chunks;
+    rc = run_guest(sandbox, &run, err);
     if (rc != 0)
         return rc;
     if (run.end == RUN_EXITED)
-        rc = error_set(err, MF_E_GUEST_EXIT, "the guest exited with status %d during a call of %s",
-                       run.status, function->signature.name);
+        rc = call_check_end(&run, function->signature.name, err);
     else if (run.end != RUN_ANSWER || run.exchange_offset != offset)
         rc = error_set(err, MF_E_PROTOCOL, "the guest did not answer a nested call where it was");
     else
-        rc = frame_copy(sandbox, &sandbox->exchange, offset, room, &frame, err);
+        rc = frame_copy(&sandbox->arena, &sandbox->exchange, offset, room, false, &answer, err);
     caller->result_end = sandbox->arena.used;
     if (rc == 0)
-        rc = frame_answer(sandbox, frame, header.id, &function->signature, result, err);
-    if (rc != 0 && !is_soft_error(rc))
+        rc = frame_answer(sandbox, &sandbox->arena, answer, frame.header.id, &function->signature,
+                          false, result, err);
+    /* Only now: this call's arguments may be the answer before, and its result an argument. */
+    map_release(sandbox, MAP_LEVEL_EXCHANGE(offset));
+    arena_drop_chunks(&sandbox->arena, before, caller->chunks);
+    if (rc != 0 && !call_is_soft_error(rc))
         sandbox_poison(sandbox, err);
     return rc;
 }
@@ -216,12 +222,11 @@ static int take_early_interrupt(struct mf_sandbox *sandbox, struct mf_error *err
 {
     if (!(atomic_load(&sandbox->limits.reasons) & STOP_INTERRUPT))
         return 0;
-    limits_take(&sandbox->limits);
+    limits_take_some(&sandbox->limits, STOP_INTERRUPT);
     return error_set(err, MF_E_INTERRUPTED, "interrupted before the guest ran");
 }
 
-/* Begins the outermost use of a sandbox: limits are armed until end_use. */
-static int begin_use(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_error *err)
+int call_begin_use(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_error *err)
 {
     int rc = take_early_interrupt(sandbox, err);
     if (rc != 0)
@@ -233,10 +238,12 @@ static int begin_use(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_
     return 0;
 }
 
-static void end_use(struct mf_sandbox *sandbox)
+void call_end_use(struct mf_sandbox *sandbox)
 {
     limits_disarm(&sandbox->limits);
     sandbox->depth = 0;
+    if (!sandbox->stopped)
+        sandbox->pending.kind = MF_STOPPED_NOTHING;
     sandbox->state = sandbox->poisoned ? SANDBOX_ENDED : SANDBOX_READY;
 }
 
@@ -247,10 +254,27 @@ static struct mf_error *own_error(struct mf_error *err, struct mf_error *own)
     return err ? err : own;
 }
 
+int call_run_start(struct mf_sandbox *sandbox, struct mf_error *err)
+{
+    struct run_result run;
+    int rc = run_guest(sandbox, &run, err);
+    if (rc != 0 || run.end == RUN_READY)
+        return rc;
+    rc = run.end == RUN_EXITED
+             ? error_set(err, MF_E_GUEST_EXIT,
+                         "the guest exited with status %d before it was ready for calls (a "
+                         "main of its own must call mf_serve)",
+                         run.status)
+             : error_set(err, MF_E_PROTOCOL, "the guest answered a call that nobody made");
+    return sandbox_poison(sandbox, err);
+}
+
 int mf_sandbox_start(struct mf_sandbox *sandbox, struct mf_error *err)
 {
     struct mf_error own;
     err = own_error(err, &own);
+    if (attend_of(sandbox))
+        return error_set(err, MF_E_STATE, "the guest ran already: the sandbox is attentive");
     int rc = sandbox_check_alive(sandbox, err);
     if (rc != 0)
         return rc;
@@ -260,22 +284,13 @@ int mf_sandbox_start(struct mf_sandbox *sandbox, struct mf_error *err)
         return error_set(err, MF_E_STATE,
                          "%s exports no functions: run it as a program (mf_sandbox_run)",
                          sandbox->image->name);
-    rc = begin_use(sandbox, sandbox->options.init_timeout_ns, err);
+    rc = call_begin_use(sandbox, sandbox->options.init_timeout_ns, err);
     if (rc != 0)
         return rc;
+    sandbox->pending.kind = MF_STOPPED_START;
     run_prepare(sandbox, MF_ABI_MODE_CALL);
-    struct run_result run;
-    rc = run_guest(sandbox, &run, err);
-    if (rc == 0 && run.end != RUN_READY) {
-        rc = run.end == RUN_EXITED
-                 ? error_set(err, MF_E_GUEST_EXIT,
-                             "the guest exited with status %d before it was ready for calls (a "
-                             "main of its own must call mf_serve)",
-                             run.status)
-                 : error_set(err, MF_E_PROTOCOL, "the guest answered a call that nobody made");
-        sandbox_poison(sandbox, err);
-    }
-    end_use(sandbox);
+    rc = call_run_start(sandbox, err);
+    call_end_use(sandbox);
     return rc;
 }
 
@@ -295,10 +310,11 @@ static int call_function(struct mf_sandbox *sandbox, const struct image_function
     } else {
         if (sandbox->state == SANDBOX_NEW && (rc = mf_sandbox_start(sandbox, err)) != 0)
             return rc;
-        if ((rc = begin_use(sandbox, sandbox->options.timeout_ns, err)) != 0)
+        if ((rc = call_begin_use(sandbox, sandbox->options.timeout_ns, err)) != 0)
             return rc;
         rc = call_outermost(sandbox, function, args, nargs, result, err);
-        end_use(sandbox);
+        rc = call_finish(sandbox, rc, err);
+        call_end_use(sandbox);
     }
     if (rc == 0 || rc == MF_E_GUEST_ERROR)
         sandbox->stats.calls++;
@@ -310,13 +326,15 @@ int mf_sandbox_call_index(struct mf_sandbox *sandbox, size_t index, const struct
 {
     struct mf_error own;
     err = own_error(err, &own);
-    int rc = sandbox_check_alive(sandbox, err);
-    if (rc != 0)
-        return rc;
     if (index >= sandbox->image->nexports)
         return error_set(err, MF_E_NO_FUNCTION, "%s exports %zu functions; there is no number %zu",
                          sandbox->image->name, sandbox->image->nexports, index);
-    return call_function(sandbox, &sandbox->image->exports[index], args, nargs, result, err);
+    const struct image_function *function = &sandbox->image->exports[index];
+    struct attendance *attendance = attend_of(sandbox);
+    if (attendance)
+        return attend_call(sandbox, attendance, function, args, nargs, result, err);
+    int rc = sandbox_check_alive(sandbox, err);
+    return rc == 0 ? call_function(sandbox, function, args, nargs, result, err) : rc;
 }
 
 int mf_sandbox_call(struct mf_sandbox *sandbox, const char *name, const struct mf_value *args,
@@ -330,31 +348,40 @@ int mf_sandbox_call(struct mf_sandbox *sandbox, const char *name, const struct m
     return mf_sandbox_call_index(sandbox, (size_t)index, args, nargs, result, err);
 }
 
+int call_run_main(struct mf_sandbox *sandbox, int *status, struct mf_error *err)
+{
+    struct run_result run;
+    int rc = run_guest(sandbox, &run, err);
+    if (rc != 0)
+        return rc;
+    if (run.end == RUN_EXITED) {
+        if (status)
+            *status = run.status;
+        return 0;
+    }
+    error_set(err, MF_E_PROTOCOL, "the guest waits for calls, but it was run as a program");
+    return sandbox_poison(sandbox, err);
+}
+
 int mf_sandbox_run(struct mf_sandbox *sandbox, int *status, struct mf_error *err)
 {
     struct mf_error own;
     err = own_error(err, &own);
+    if (attend_of(sandbox))
+        return error_set(err, MF_E_STATE, "the guest ran already: the sandbox is attentive");
     int rc = sandbox_check_alive(sandbox, err);
     if (rc != 0)
         return rc;
     if (sandbox->state != SANDBOX_NEW)
         return error_set(err, MF_E_STATE, "the guest ran already");
-    rc = begin_use(sandbox, sandbox->options.timeout_ns, err);
+    rc = call_begin_use(sandbox, sandbox->options.timeout_ns, err);
     if (rc != 0)
         return rc;
+    sandbox->pending.kind = MF_STOPPED_RUN;
     run_prepare(sandbox, MF_ABI_MODE_RUN);
-    struct run_result run;
-    rc = run_guest(sandbox, &run, err);
-    if (rc == 0 && run.end != RUN_EXITED) {
-        rc = error_set(err, MF_E_PROTOCOL,
-                       "the guest waits for calls, but it was run as a program");
-        sandbox_poison(sandbox, err);
-    }
-    end_use(sandbox);
-    if (rc == 0) {
+    rc = call_run_main(sandbox, status, err);
+    call_end_use(sandbox);
+    if (rc == 0)
         sandbox->state = SANDBOX_ENDED;
-        if (status)
-            *status = run.status;
-    }
     return rc;
 }

@@ -114,7 +114,13 @@ int codec_check_result(const struct mf_signature *sig, const struct mf_value *re
     return check_value(&place, result, sig->result, err);
 }
 
-uint64_t codec_frame_size(const struct mf_value *values, size_t n)
+static bool is_reference(const struct codec_references *references, size_t i)
+{
+    return references && (references->mask >> i & 1);
+}
+
+uint64_t codec_frame_size(const struct mf_value *values, size_t n,
+                          const struct codec_references *references)
 {
     uint64_t size = sizeof(struct mf_abi_frame);
 
@@ -122,6 +128,10 @@ uint64_t codec_frame_size(const struct mf_value *values, size_t n)
         uint32_t type = (uint32_t)values[i].type;
         uint64_t len = 8;
 
+        if (is_reference(references, i)) {
+            size += sizeof(struct mf_abi_value) + sizeof(struct mf_abi_reference);
+            continue;
+        }
         if (type == MF_STRING || type == MF_BYTES)
             len = data_of(&values[i]).len;
         else if (!is_scalar(type))
@@ -177,8 +187,22 @@ static uint8_t *encode_value(uint8_t *dst, const struct mf_value *value)
     return dst + size;
 }
 
+static uint8_t *encode_reference(uint8_t *dst, const struct mf_value *value, uint64_t address)
+{
+    struct mf_abi_reference reference = {.address = address, .bytes = data_of(value).len};
+    struct mf_abi_value header = {
+        .type = (uint32_t)value->type | MF_ABI_VALUE_REFERENCE,
+        .len = sizeof(reference),
+    };
+
+    memcpy(dst, &header, sizeof(header));
+    memcpy(dst + sizeof(header), &reference, sizeof(reference));
+    return dst + sizeof(header) + sizeof(reference);
+}
+
 void codec_encode(uint8_t *dst, uint32_t size, const struct mf_abi_frame *header,
-                  const struct mf_value *values, size_t n)
+                  const struct mf_value *values, size_t n,
+                  const struct codec_references *references)
 {
     struct mf_abi_frame frame = *header;
 
@@ -186,8 +210,12 @@ void codec_encode(uint8_t *dst, uint32_t size, const struct mf_abi_frame *header
     frame.count = (uint16_t)n;
     memcpy(dst, &frame, sizeof(frame));
     dst += sizeof(frame);
-    for (size_t i = 0; i < n; i++)
-        dst = encode_value(dst, &values[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (is_reference(references, i))
+            dst = encode_reference(dst, &values[i], references->address[i]);
+        else
+            dst = encode_value(dst, &values[i]);
+    }
 }
 
 /* Takes the bits of a scalar; false when they are not its canonical form. */
@@ -236,9 +264,26 @@ static const char *decode_data(const uint8_t *data, uint32_t len, uint64_t room,
     return NULL;
 }
 
-/* Takes one value at `src` of at most `left` bytes. NULL, or the reason why it is refused. */
+/* Takes the place of a value that stands elsewhere; NULL or the reason why it is refused. */
+static const char *decode_reference(const struct mf_abi_value *header, const uint8_t *data,
+                                    uint64_t *address, struct mf_value *out)
+{
+    struct mf_abi_reference reference;
+
+    if (header->len != sizeof(reference))
+        return "is a reference that is not 16 bytes long";
+    memcpy(&reference, data, sizeof(reference));
+    *address = reference.address;
+    out->bytes.len = (size_t)reference.bytes; /* the same member for strings */
+    return NULL;
+}
+
+/*
+ * Takes one value at `src` of at most `left` bytes. NULL, or the reason why it is
+ * refused. *address is set for a reference, which is allowed when it is not NULL.
+ */
 static const char *decode_value(const uint8_t *src, uint64_t left, struct mf_value *out,
-                                uint64_t *taken)
+                                uint64_t *taken, uint64_t *address, bool *referred)
 {
     struct mf_abi_value header;
     uint64_t bits, size;
@@ -246,14 +291,22 @@ static const char *decode_value(const uint8_t *src, uint64_t left, struct mf_val
     if (left < sizeof(header))
         return "lies beyond the end of the frame";
     memcpy(&header, src, sizeof(header));
+    *referred = address && (header.type & MF_ABI_VALUE_REFERENCE);
+    if (*referred) {
+        header.type &= ~MF_ABI_VALUE_REFERENCE;
+        if (is_scalar(header.type))
+            return "is a number by reference";
+    }
     if (!is_scalar(header.type) && header.type != MF_STRING && header.type != MF_BYTES)
         return "has a type that does not exist";
-    size = mf_abi_value_size(header.type, header.len);
+    size = mf_abi_value_size(*referred ? MF_ABI_TYPE_BYTES : header.type, header.len);
     if (size > left)
         return "runs past the end of the frame";
     memset(out, 0, sizeof(*out));
     out->type = (enum mf_type)header.type;
     *taken = size;
+    if (*referred)
+        return decode_reference(&header, src + sizeof(header), address, out);
     if (!is_scalar(header.type))
         return decode_data(src + sizeof(header), header.len, size - sizeof(header), out);
     if (header.len != 8)
@@ -263,12 +316,14 @@ static const char *decode_value(const uint8_t *src, uint64_t left, struct mf_val
 }
 
 int codec_decode(const uint8_t *frame, uint32_t size, struct mf_value *out, size_t *n,
-                 struct mf_error *err)
+                 struct codec_references *references, struct mf_error *err)
 {
     struct mf_abi_frame header;
     uint64_t at = sizeof(header);
 
     *n = 0;
+    if (references)
+        references->mask = 0;
     if (size < sizeof(header))
         return error_set(err, MF_E_PROTOCOL, "a frame of %u bytes has no room for its header",
                          (unsigned)size);
@@ -278,11 +333,15 @@ int codec_decode(const uint8_t *frame, uint32_t size, struct mf_value *out, size
                          (unsigned)header.count, MF_ABI_PARAMS_MAX);
     for (unsigned i = 0; i < header.count; i++) {
         uint64_t taken = 0;
-        const char *why = decode_value(frame + at, size - at, &out[i], &taken);
+        bool referred;
+        const char *why = decode_value(frame + at, size - at, &out[i], &taken,
+                                       references ? &references->address[i] : NULL, &referred);
 
         if (why)
             return error_set(err, MF_E_PROTOCOL, "value %u of %u in a frame %s", i + 1,
                              (unsigned)header.count, why);
+        if (referred)
+            references->mask |= UINT32_C(1) << i;
         at += taken;
     }
     *n = header.count;

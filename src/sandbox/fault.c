@@ -63,7 +63,7 @@ const char *mf_fault_text(enum mf_fault_kind kind)
 
 static bool has_address(const struct mf_fault *fault)
 {
-    return fault->vector == VECTOR_PAGE_FAULT;
+    return fault->vector == VECTOR_PAGE_FAULT || fault->address != 0;
 }
 
 size_t mf_fault_format(const struct mf_fault *fault, char *buf, size_t size)
@@ -293,12 +293,28 @@ static void name_symbol(struct mf_sandbox *sandbox, struct mf_fault *fault)
         fault->symbol[0] = 0;
 }
 
+/* The guest touched memory of the host that somebody took away while it was mapped. */
+static int report_bus(struct mf_sandbox *sandbox, const struct vm_exit *exit, struct mf_error *err)
+{
+    struct mf_fault *fault = &sandbox->fault;
+    char text[sizeof err->message];
+    fault->kind = MF_FAULT_BUS;
+    fault->vector = -1;
+    fault->address = map_address_of(sandbox, exit->address);
+    name_symbol(sandbox, fault);
+    mf_fault_format(fault, text, sizeof text);
+    return error_set(err, MF_E_GUEST_FAULT,
+                     "%.170s: a mapped file got shorter, or the host took its memory away", text);
+}
+
 int fault_report(struct mf_sandbox *sandbox, const struct vm_exit *exit, struct mf_error *err)
 {
     struct mf_fault *fault = &sandbox->fault;
     memset(fault, 0, sizeof *fault);
     fault->registers = *sandbox->vm->regs;
     fault->instruction = fault->registers.rip;
+    if (exit->kind == VM_EXIT_DEAD && exit->bus)
+        return report_bus(sandbox, exit, err);
     if (exit->kind == VM_EXIT_DEAD) {
         fault->kind = MF_FAULT_MACHINE;
         fault->vector = -1;

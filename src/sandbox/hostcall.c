@@ -1,7 +1,16 @@
 /* Calls out of the guest: finds the bound host function, runs it, sends its answer. */
 #include "base/error.h"
+#include "sandbox/call.h"
 #include "sandbox/codec.h"
+#include "sandbox/large.h"
 #include "sandbox/sandbox.h"
+
+void exchange_send(struct mf_sandbox *sandbox, uint32_t offset, const struct frame *frame)
+{
+    codec_encode(sandbox->exchange.base + offset, frame->size, &frame->header, frame->values,
+                 frame->n, frame->references);
+    mem_mark(&sandbox->mem, sandbox->exchange.gpa + offset, frame->size);
+}
 
 /* Writes an ERROR frame; the message is cut when there is no room for it. */
 static int send_error(struct mf_sandbox *sandbox, const struct mf_abi_frame *call, uint32_t offset,
@@ -9,18 +18,18 @@ static int send_error(struct mf_sandbox *sandbox, const struct mf_abi_frame *cal
 {
     uint64_t room = sandbox->exchange.size - offset;
     struct mf_value message = mf_string(text);
-    struct mf_abi_frame header = {
-        .kind = MF_ABI_FRAME_ERROR,
-        .id = call->id,
-        .status = code,
-    };
-    if (codec_frame_size(&message, 1) > room)
+    if (codec_frame_size(&message, 1, NULL) > room)
         message = mf_string("failed");
-    uint64_t size = codec_frame_size(&message, 1);
-    if (size > room)
+    struct frame frame = {
+        .header = {.kind = MF_ABI_FRAME_ERROR, .id = call->id, .status = code},
+        .size = (uint32_t)codec_frame_size(&message, 1, NULL),
+        .values = &message,
+        .n = 1,
+    };
+    if (frame.size > room)
         return error_set(err, MF_E_PROTOCOL, "the guest left no room for a host call's answer");
-    codec_encode(sandbox->exchange.base + offset, (uint32_t)size, &header, &message, 1);
-    sandbox->stats.bytes_in += size;
+    exchange_send(sandbox, offset, &frame);
+    sandbox->stats.bytes_in += frame.size;
     return 0;
 }
 
@@ -33,13 +42,19 @@ static int send_result(struct mf_sandbox *sandbox, const struct mf_abi_frame *ca
     int rc = codec_check_result(&function->signature, result, &wrong);
     if (rc != 0)
         return send_error(sandbox, call, offset, rc, wrong.message, err);
-    uint64_t size = codec_frame_size(result, n);
-    if (size > sandbox->exchange.size - offset)
-        return send_error(sandbox, call, offset, MF_E_TOO_LARGE,
-                          "the host function's result does not fit into the mailbox", err);
-    struct mf_abi_frame header = {.kind = MF_ABI_FRAME_RESULT, .id = call->id};
-    codec_encode(sandbox->exchange.base + offset, (uint32_t)size, &header, result, n);
-    sandbox->stats.bytes_in += size;
+    struct frame frame = {.header = {.kind = MF_ABI_FRAME_RESULT, .id = call->id}};
+    struct codec_references references;
+    /* The guest may look at them longer than the function promised to keep them. */
+    const struct large_use use = {.name = function->signature.name,
+                                  .what = "bytes of the result",
+                                  .level = MAP_LEVEL_EXCHANGE(offset),
+                                  .copy = true};
+    rc = large_place(sandbox, &use, result, n, sandbox->exchange.size - offset, &references, &frame,
+                     &wrong);
+    if (rc != 0)
+        return send_error(sandbox, call, offset, rc, wrong.message, err);
+    exchange_send(sandbox, offset, &frame);
+    sandbox->stats.bytes_in += frame.size;
     return 0;
 }
 
@@ -53,6 +68,7 @@ static int run_function(struct mf_sandbox *sandbox, const struct mf_abi_frame *c
         .exchange_offset = offset,
         .result_start = sandbox->arena.used,
         .result_end = sandbox->arena.used,
+        .chunks = sandbox->arena.chunks,
     };
     struct mf_value result = mf_void();
     struct mf_error failure;
@@ -86,12 +102,23 @@ int hostcall_answer(struct mf_sandbox *sandbox, const struct mf_abi_frame *frame
     sandbox->host_calls_left--;
 
     const struct host_function *function = sandbox->imports[import];
-    int rc = codec_decode((const uint8_t *)frame, frame->size, args, &n, err);
+    struct codec_references references;
+    int rc = codec_decode((const uint8_t *)frame, frame->size, args, &n, &references, err);
     if (rc == 0)
         rc = codec_match_params(&function->signature, args, n, err);
     if (rc != 0)
         return rc;
     sandbox->stats.host_calls++;
     sandbox->stats.bytes_out += frame->size;
+    /* Copies, since the function may call the guest, which could change them meanwhile. */
+    struct mf_error wrong;
+    if (references.mask != 0)
+        rc = large_fetch(sandbox, &sandbox->arena, args, n, &references, false, &wrong);
+    if (rc == MF_E_TOO_LARGE || rc == MF_E_NO_MEMORY)
+        return send_error(sandbox, frame, offset, rc, wrong.message, err);
+    if (rc != 0)
+        return error_set(err, rc, "%s", wrong.message);
+    /* What earlier answers at this place or behind it referred to. */
+    map_release(sandbox, MAP_LEVEL_EXCHANGE(offset));
     return run_function(sandbox, frame, offset, function, args, err);
 }

@@ -9,6 +9,8 @@
  * the stored deadline are a Dekker pair: either the watchdog sees the deadline
  * before it sleeps, or the call sees `asleep` and wakes it.
  *
+ * An attentive guest that polls keeps the watchdog awake, which counts its quiet times.
+ *
  * The thread, its lock and its list are the process's, not a sandbox's: ten
  * thousand sandboxes must not mean ten thousand threads. No call takes the lock
  * unless it must wake the watchdog.
@@ -28,6 +30,9 @@
 #define TICK_MIN_NS UINT64_C(500000)
 #define TICK_MAX_NS NS_PER_S
 #define IDLE_TICKS 8
+#define QUIET_TICK_MIN_NS UINT64_C(50000)
+/* A guest that was asked to leave gets at least so long before it is stopped. */
+#define QUIET_GRACE_NS UINT64_C(10000000)
 
 static struct {
     pthread_mutex_t lock;
@@ -58,7 +63,12 @@ void limits_stop(struct limits *limits, enum stop_reason reason)
 
 unsigned limits_take(struct limits *limits)
 {
-    unsigned reasons = atomic_exchange(&limits->reasons, 0);
+    return limits_take_some(limits, ~0u);
+}
+
+unsigned limits_take_some(struct limits *limits, unsigned which)
+{
+    unsigned reasons = atomic_fetch_and(&limits->reasons, ~which) & which;
     limits->taken |= reasons;
     return reasons;
 }
@@ -72,15 +82,40 @@ static void fire(struct limits *limits, atomic_uint_fast64_t *armed, uint64_t se
         limits_stop(limits, reason);
 }
 
+/* Looks whether an attentive guest has had no call for too long; returns as look(). */
+static uint64_t look_at_idle(struct limits *limits, uint64_t now)
+{
+    struct limits_idle *idle = &limits->idle;
+    if (idle->idle_ns == 0 || !atomic_load(&idle->polling)) {
+        idle->since_ns = 0;
+        return UINT64_MAX;
+    }
+    unsigned turns = atomic_load(&idle->turns);
+    uint64_t quiet = now - idle->since_ns;
+    if (idle->since_ns == 0 || turns != idle->seen || turns % 2 != 0) {
+        idle->seen = turns;
+        idle->asked = false;
+        idle->since_ns = now;
+    } else if (!idle->asked && quiet >= idle->idle_ns) {
+        idle->ask(idle->context);
+        idle->asked = true;
+        idle->since_ns = now;
+    } else if (idle->asked && quiet >= MAX(idle->idle_ns, QUIET_GRACE_NS)) {
+        limits_stop(limits, STOP_IDLE);
+        idle->since_ns = now;
+    }
+    return now + MAX(idle->idle_ns / 2, QUIET_TICK_MIN_NS);
+}
+
 /* Looks at one sandbox; returns when to look again, or UINT64_MAX. */
 static uint64_t look(struct limits *limits, uint64_t now)
 {
-    uint64_t next = UINT64_MAX;
+    uint64_t next = look_at_idle(limits, now);
     uint64_t deadline = atomic_load(&limits->deadline_ns);
     if (deadline != 0 && now >= deadline)
         fire(limits, &limits->deadline_ns, deadline, STOP_DEADLINE);
     else if (deadline != 0)
-        next = deadline;
+        next = MIN(next, deadline);
 
     uint64_t cpu_deadline = atomic_load(&limits->cpu_deadline_ns);
     if (cpu_deadline != 0) {
@@ -100,7 +135,10 @@ static uint64_t look_at_all(uint64_t now, uint64_t *tick)
     *tick = TICK_MAX_NS;
     for (struct limits *limits = watchdog.first; limits; limits = limits->next) {
         next = MIN(next, look(limits, now));
-        *tick = MIN(*tick, MAX(limits->shortest_ns / 2, TICK_MIN_NS));
+        if (limits->shortest_ns != 0)
+            *tick = MIN(*tick, MAX(limits->shortest_ns / 2, TICK_MIN_NS));
+        if (limits->idle.idle_ns != 0)
+            *tick = MIN(*tick, MAX(limits->idle.idle_ns / 2, TICK_MIN_NS));
     }
     return next;
 }
@@ -200,21 +238,44 @@ static void link_limits(struct limits *limits)
     limits->watched = true;
 }
 
-int limits_watch(struct limits *limits, uint64_t shortest_ns, struct mf_error *err)
+/* Enters or leaves the list after a change. Called with the lock held. */
+static int update_watch(struct limits *limits, struct mf_error *err)
 {
     int rc = 0;
+    bool wanted = limits->shortest_ns != 0 || limits->idle.idle_ns != 0;
+    if (wanted)
+        rc = start_watchdog(err);
+    if (!wanted && limits->watched)
+        unlink_limits(limits);
+    else if (wanted && rc == 0 && !limits->watched)
+        link_limits(limits);
+    if (wanted && rc == 0)
+        pthread_cond_signal(&watchdog.wake);
+    return rc;
+}
+
+int limits_watch(struct limits *limits, uint64_t shortest_ns, struct mf_error *err)
+{
     if (shortest_ns == 0 && !limits->watched)
         return 0;
     pthread_mutex_lock(&watchdog.lock);
     limits->shortest_ns = shortest_ns;
-    if (shortest_ns != 0)
-        rc = start_watchdog(err);
-    if (shortest_ns == 0)
-        unlink_limits(limits);
-    else if (rc == 0 && !limits->watched)
-        link_limits(limits);
-    if (rc == 0)
-        pthread_cond_signal(&watchdog.wake);
+    int rc = update_watch(limits, err);
+    pthread_mutex_unlock(&watchdog.lock);
+    return rc;
+}
+
+int limits_watch_idle(struct limits *limits, uint64_t idle_ns, void (*ask)(void *context),
+                      void *context, struct mf_error *err)
+{
+    if (idle_ns == 0 && !limits->watched)
+        return 0;
+    pthread_mutex_lock(&watchdog.lock);
+    limits->idle.idle_ns = idle_ns;
+    limits->idle.ask = ask;
+    limits->idle.context = context;
+    limits->idle.since_ns = 0;
+    int rc = update_watch(limits, err);
     pthread_mutex_unlock(&watchdog.lock);
     return rc;
 }
@@ -234,6 +295,31 @@ void limits_fini(struct limits *limits)
     pthread_mutex_unlock(&watchdog.lock);
 }
 
+/* After something was stored that the watchdog must see: the other half of the Dekker pair. */
+static void wake_watchdog(void)
+{
+    if (!atomic_load(&watchdog.asleep))
+        return;
+    pthread_mutex_lock(&watchdog.lock);
+    pthread_cond_signal(&watchdog.wake);
+    pthread_mutex_unlock(&watchdog.lock);
+}
+
+void limits_set_polling(struct limits *limits, bool polling)
+{
+    atomic_store(&limits->idle.polling, polling);
+    if (polling)
+        wake_watchdog();
+}
+
+void limits_set_thread(struct limits *limits, const pthread_t *thread)
+{
+    clockid_t clock;
+    limits->clock_given = thread && pthread_getcpuclockid(*thread, &clock) == 0;
+    if (limits->clock_given)
+        atomic_store(&limits->cpu_clock, clock);
+}
+
 void limits_arm(struct limits *limits, uint64_t timeout_ns, uint64_t cpu_time_ns)
 {
     limits->armed = limits->taken = 0;
@@ -246,19 +332,18 @@ void limits_arm(struct limits *limits, uint64_t timeout_ns, uint64_t cpu_time_ns
     }
     if (cpu_time_ns != 0) {
         uint64_t deadline;
-        clockid_t clock;
-        pthread_getcpuclockid(pthread_self(), &clock);
-        atomic_store(&limits->cpu_clock, clock);
+        clockid_t clock = atomic_load(&limits->cpu_clock);
+        if (!limits->clock_given) {
+            pthread_getcpuclockid(pthread_self(), &clock);
+            atomic_store(&limits->cpu_clock, clock);
+        }
         if (!add_u64(clock_ns(clock), cpu_time_ns, &deadline))
             deadline = UINT64_MAX;
         limits->armed |= STOP_CPU_TIME;
         atomic_store(&limits->cpu_deadline_ns, deadline);
     }
-    if (limits->armed != 0 && atomic_load(&watchdog.asleep)) {
-        pthread_mutex_lock(&watchdog.lock);
-        pthread_cond_signal(&watchdog.wake);
-        pthread_mutex_unlock(&watchdog.lock);
-    }
+    if (limits->armed != 0)
+        wake_watchdog();
 }
 
 /*

@@ -300,22 +300,24 @@ static int load_mailbox(struct mf_sandbox *sandbox, struct mf_error *err)
     uint64_t offset = 0, bytes = sandbox->options.mailbox_bytes;
     int rc = load_area(sandbox, &control, CONTROL_BYTES, 1, &offset, err);
     if (rc == 0)
-        rc = load_area(sandbox, &sandbox->call_ring, bytes, 2, &offset, err);
+        rc = load_area(sandbox, &sandbox->rings.call, bytes, 2, &offset, err);
     if (rc == 0)
-        rc = load_area(sandbox, &sandbox->result_ring, bytes, 2, &offset, err);
+        rc = load_area(sandbox, &sandbox->rings.result, bytes, 2, &offset, err);
     if (rc == 0)
         rc = load_area(sandbox, &sandbox->exchange, bytes, 1, &offset, err);
     if (rc != 0)
         return rc;
     struct mf_abi_boot *boot = sandbox->boot;
     boot->mailbox_bytes = offset;
-    boot->call_ring = sandbox->call_ring.offset;
-    boot->call_ring_size = sandbox->call_ring.size;
-    boot->result_ring = sandbox->result_ring.offset;
-    boot->result_ring_size = sandbox->result_ring.size;
+    boot->call_ring = sandbox->rings.call.offset;
+    boot->call_ring_size = sandbox->rings.call.size;
+    boot->result_ring = sandbox->rings.result.offset;
+    boot->result_ring_size = sandbox->rings.result.size;
     boot->exchange = sandbox->exchange.offset;
     boot->exchange_size = sandbox->exchange.size;
-    sandbox->control = (struct mf_abi_control *)control.base;
+    sandbox->rings.mem = &sandbox->mem;
+    sandbox->rings.control = (struct mf_abi_control *)control.base;
+    sandbox->rings.control_gpa = control.gpa;
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "mem/guestmem.h"
+#include "sandbox/attend.h"
 #include "sandbox/sandbox.h"
 
 #include <signal.h>
@@ -16,13 +17,14 @@
 
 bool limits_stop_requested(const struct mf_sandbox *sandbox)
 {
-    return atomic_load(&sandbox->limits.reasons) != 0;
+    return (atomic_load(&sandbox->limits.reasons) & (STOP_CALL | STOP_RECALL)) != 0;
 }
 
 void run_prepare(struct mf_sandbox *sandbox, uint32_t mode)
 {
     struct mf_registers *regs = sandbox->vm->regs;
     sandbox->boot->mode = mode;
+    mem_mark(&sandbox->mem, LAYOUT_GPA(BOOT), sizeof *sandbox->boot);
     regs->rip = sandbox->entry;
     regs->rsp = sandbox->entry_stack;
     sandbox->vm->regs_changed = true;
@@ -52,7 +54,9 @@ static void count_exit(struct mf_stats *stats, enum vm_exit_kind kind)
 static int enter(struct mf_sandbox *sandbox, struct vm_exit *exit, struct mf_error *err)
 {
     uint64_t begin = limits_now();
+    attend_before_entry(sandbox);
     int rc = sandbox->vm->ops->run(sandbox->vm, exit, err);
+    attend_after_exit(sandbox);
     sandbox->stats.guest_time_ns += limits_now() - begin;
     sandbox->stats.entries++;
     if (rc == 0)
@@ -61,9 +65,13 @@ static int enter(struct mf_sandbox *sandbox, struct vm_exit *exit, struct mf_err
 }
 
 /* The reason to stop becomes an error; 0 when the kick came too late to mean anything. */
-static int stop_error(struct mf_sandbox *sandbox, struct mf_error *err)
+static int stop_error(struct mf_sandbox *sandbox, unsigned reasons, struct mf_error *err)
 {
-    unsigned reasons = limits_take(&sandbox->limits);
+    if (reasons & STOP_DESTROY)
+        return error_set(err, MF_E_STATE, "the sandbox is being destroyed");
+    if (reasons & STOP_RECALL)
+        return error_set(err, MF_E_PROTOCOL,
+                         "the guest does not come back, though it has nothing to do");
     if (reasons & STOP_DEADLINE)
         return error_set(err, MF_E_DEADLINE, "the guest ran longer than its deadline allows");
     if (reasons & STOP_CPU_TIME)
@@ -72,6 +80,20 @@ static int stop_error(struct mf_sandbox *sandbox, struct mf_error *err)
     if (reasons & STOP_INTERRUPT)
         return error_set(err, MF_E_INTERRUPTED, "interrupted");
     return 0;
+}
+
+/* While no call is in flight an interrupt is meant for the next one. */
+static int answer_interrupt(struct mf_sandbox *sandbox, struct run_result *result, bool *done,
+                            struct mf_error *err)
+{
+    bool between = attend_between_calls(sandbox);
+    unsigned reasons = limits_take_some(&sandbox->limits, between ? ~(unsigned)STOP_INTERRUPT : ~0u);
+    int rc = stop_error(sandbox, reasons, err);
+    if (rc == 0 && between && (reasons & STOP_IDLE)) {
+        result->end = RUN_IDLE;
+        *done = true;
+    }
+    return rc;
 }
 
 /*
@@ -122,7 +144,7 @@ static int answer_exchange(struct mf_sandbox *sandbox, struct run_result *result
                            struct mf_error *err)
 {
     uint64_t offset = sandbox->vm->regs->rdi;
-    if (!sandbox->control)
+    if (!sandbox->rings.control)
         return error_set(err, MF_E_PROTOCOL, "the guest made a host call but has no mailbox");
     if (offset >= sandbox->exchange.size || offset % MF_ABI_FRAME_ALIGN)
         return error_set(err, MF_E_PROTOCOL, "the guest named a frame outside of its mailbox");
@@ -136,15 +158,15 @@ static int answer_exchange(struct mf_sandbox *sandbox, struct run_result *result
         *done = true;
         return 0;
     }
-    size_t mark = sandbox->arena.used;
+    struct arena_mark mark = arena_mark(&sandbox->arena);
     struct mf_abi_frame *frame;
-    int rc = frame_copy(sandbox, &sandbox->exchange, offset, sandbox->exchange.size - offset,
-                        &frame, err);
+    int rc = frame_copy(&sandbox->arena, &sandbox->exchange, offset,
+                        sandbox->exchange.size - offset, false, &frame, err);
     if (rc == 0 && frame->kind != MF_ABI_FRAME_HOST_CALL)
         rc = error_set(err, MF_E_PROTOCOL, "the guest left a frame of kind %u", frame->kind);
     if (rc == 0)
         rc = hostcall_answer(sandbox, frame, (uint32_t)offset, err);
-    sandbox->arena.used = mark;
+    arena_release(&sandbox->arena, mark);
     return rc;
 }
 
@@ -200,12 +222,24 @@ static int answer_exit(struct mf_sandbox *sandbox, const struct vm_exit *exit,
     case VM_EXIT_SYSCALL:
         return answer_syscall(sandbox, result, done, err);
     case VM_EXIT_INTERRUPT:
-        return stop_error(sandbox, err);
+        return answer_interrupt(sandbox, result, done, err);
     case VM_EXIT_EXCEPTION:
     case VM_EXIT_DEAD:
         break;
     }
     return fault_report(sandbox, exit, err);
+}
+
+/*
+ * A guest that an interrupt or a limit stopped between two of its instructions can go
+ * on, unless a host function waits for it further out.
+ */
+static void note_stop(struct mf_sandbox *sandbox, int code)
+{
+    bool by_limit = code == MF_E_INTERRUPTED || code == MF_E_DEADLINE || code == MF_E_CPU_TIME;
+    sandbox->stopped = by_limit && !sandbox->poisoned && sandbox->depth == 1 &&
+                       !sandbox->innermost && sandbox->mappings.count == 0 &&
+                       sandbox->pending.kind != MF_STOPPED_NOTHING;
 }
 
 int run_guest(struct mf_sandbox *sandbox, struct run_result *result, struct mf_error *err)
@@ -214,10 +248,15 @@ int run_guest(struct mf_sandbox *sandbox, struct run_result *result, struct mf_e
     while (!done) {
         struct vm_exit exit;
         int rc = enter(sandbox, &exit, err);
+        /* A caller of an attentive sandbox may have found that it cannot go on. */
+        if (rc == 0 && sandbox->poisoned)
+            rc = error_set(err, sandbox->poisoned, "%s", sandbox->poison_text);
         if (rc == 0)
             rc = answer_exit(sandbox, &exit, result, &done, err);
-        if (rc != 0)
+        if (rc != 0) {
+            note_stop(sandbox, rc);
             return sandbox_poison(sandbox, err);
+        }
     }
     return 0;
 }

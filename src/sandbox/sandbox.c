@@ -1,6 +1,9 @@
 /* Sandboxes: create, destroy, what can be asked of them. */
 #include "sandbox/sandbox.h"
 
+#include "sandbox/attend.h"
+#include "sandbox/saved.h"
+
 #include "abi/ports.h"
 #include "abi/version.h"
 #include "base/checked.h"
@@ -39,19 +42,11 @@ uint32_t mf_abi_version(void)
     return MF_ABI_VERSION;
 }
 
-void *arena_alloc(struct arena *arena, uint64_t len)
-{
-    uint64_t start = (arena->used + 15) & ~UINT64_C(15);
-    if (start > arena->size || len > arena->size - start)
-        return NULL;
-    arena->used = start + len;
-    return arena->base + start;
-}
-
 bool sandbox_count_output(struct mf_sandbox *sandbox, size_t len, size_t *allowed)
 {
-    uint64_t left = sandbox->options.max_output_bytes - sandbox->stats.output_bytes;
+    uint64_t left = sandbox->options.max_output_bytes - sandbox->output_used;
     *allowed = len <= left ? len : (size_t)left;
+    sandbox->output_used += *allowed;
     sandbox->stats.output_bytes += *allowed;
     return *allowed == len;
 }
@@ -99,9 +94,25 @@ static void fill_defaults(struct mf_sandbox_options *o)
     round_up_u64(o->stack_bytes, PAGE_BYTES, &o->stack_bytes);
 }
 
+/* What a saved state decides. */
+static int set_saved_options(struct mf_sandbox_options *o, const struct saved_state *saved,
+                             struct mf_error *err)
+{
+    if ((o->memory_bytes && o->memory_bytes != saved->memory_bytes) ||
+        (o->stack_bytes && o->stack_bytes != saved->stack_bytes) ||
+        (o->mailbox_bytes && o->mailbox_bytes != saved->mailbox_bytes) || o->args || o->env)
+        return error_set(err, MF_E_ARGUMENT,
+                         "memory_bytes, stack_bytes, mailbox_bytes, args and env are those of the "
+                         "snapshot: leave them 0");
+    o->memory_bytes = saved->memory_bytes;
+    o->stack_bytes = saved->stack_bytes;
+    o->mailbox_bytes = saved->mailbox_bytes;
+    return 0;
+}
+
 /* Takes over the caller's options, of whatever size its version of the structure had. */
 static int set_options(struct mf_sandbox *sandbox, const struct mf_sandbox_options *given,
-                       struct mf_error *err)
+                       const struct saved_state *saved, struct mf_error *err)
 {
     struct mf_sandbox_options *o = &sandbox->options;
     if (given && given->size < offsetof(struct mf_sandbox_options, memory_bytes))
@@ -111,6 +122,8 @@ static int set_options(struct mf_sandbox *sandbox, const struct mf_sandbox_optio
     if (given)
         memcpy(o, given, MIN(given->size, sizeof *o));
     o->size = sizeof *o;
+    if (saved && set_saved_options(o, saved, err) != 0)
+        return err->code;
     if (o->memory_bytes > MEMORY_MAX || o->stack_bytes > MEMORY_MAX)
         return error_set(err, MF_E_ARGUMENT, "memory_bytes and stack_bytes are at most 64 GiB");
     fill_defaults(o);
@@ -213,17 +226,33 @@ static int bind_imports(struct mf_sandbox *sandbox, struct mf_host *host, struct
 
 /* ---- the VM ---- */
 
-static int create_on(struct mf_sandbox *sandbox, enum mf_backend backend, struct mf_error *err)
+/* Where the contents of guest memory come from; without `fill`, from the image. */
+struct source {
+    const struct saved_state *saved;
+    sandbox_fill_fn fill;
+    void *context;
+};
+
+static int fill_memory(struct mf_sandbox *sandbox, enum mf_backend backend,
+                       const struct source *source, struct mf_error *err)
+{
+    int rc = mem_init(&sandbox->mem, sandbox->options.memory_bytes, err);
+    if (rc == 0 && source->fill)
+        return source->fill(source->context, sandbox, backend, err);
+    if (rc == 0 && !x86_build(&sandbox->mem, MF_ABI_PORT_FIRST, MF_ABI_PORT_LAST))
+        rc = error_set(err, MF_E_NO_MEMORY, "guest memory is too small for the system pages");
+    return rc;
+}
+
+static int create_on(struct mf_sandbox *sandbox, enum mf_backend backend,
+                     const struct source *source, struct mf_error *err)
 {
     const struct vm_ops *ops;
     int rc = vm_backend_get(backend, &ops, err);
+    if (rc == 0)
+        rc = fill_memory(sandbox, backend, source, err);
     if (rc != 0)
         return rc;
-    rc = mem_init(&sandbox->mem, sandbox->options.memory_bytes, err);
-    if (rc != 0)
-        return rc;
-    if (!x86_build(&sandbox->mem, MF_ABI_PORT_FIRST, MF_ABI_PORT_LAST))
-        return error_set(err, MF_E_NO_MEMORY, "guest memory is too small for the system pages");
     struct vm_config config = {
         .mem = &sandbox->mem,
         .interrupt_signal = sandbox->options.interrupt_signal,
@@ -235,14 +264,14 @@ static int create_on(struct mf_sandbox *sandbox, enum mf_backend backend, struct
  * With AUTO, KVM is taken when a VM really ran there. Only a host that does not
  * offer it leads to soft: running into a limit (open files, memory) does not.
  */
-static int create_vm(struct mf_sandbox *sandbox, struct mf_error *err)
+static int create_vm(struct mf_sandbox *sandbox, const struct source *source, struct mf_error *err)
 {
     enum mf_backend wanted = sandbox->options.backend;
     if (wanted != MF_BACKEND_AUTO) {
         snprintf(sandbox->backend_reason, sizeof sandbox->backend_reason, "it was asked for");
-        return create_on(sandbox, wanted, err);
+        return create_on(sandbox, wanted, source, err);
     }
-    int rc = create_on(sandbox, MF_BACKEND_KVM, err);
+    int rc = create_on(sandbox, MF_BACKEND_KVM, source, err);
     if (rc == 0) {
         snprintf(sandbox->backend_reason, sizeof sandbox->backend_reason,
                  "a test program ran in a VM of /dev/kvm");
@@ -254,7 +283,7 @@ static int create_vm(struct mf_sandbox *sandbox, struct mf_error *err)
              err->message);
     mem_fini(&sandbox->mem);
     struct mf_error soft;
-    rc = create_on(sandbox, MF_BACKEND_SOFT, &soft);
+    rc = create_on(sandbox, MF_BACKEND_SOFT, source, &soft);
     if (rc == 0) {
         error_clear(err);
         return 0;
@@ -262,18 +291,6 @@ static int create_vm(struct mf_sandbox *sandbox, struct mf_error *err)
     struct mf_error kvm = *err;
     return error_set(err, rc, "no usable backend. kvm: %.110s; soft: %.110s", kvm.message,
                      soft.message);
-}
-
-static int create_arena(struct mf_sandbox *sandbox, struct mf_error *err)
-{
-    size_t size = (size_t)sandbox->options.mailbox_bytes * ARENA_MAILBOXES;
-    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return error_set(err, MF_E_NO_MEMORY, "cannot allocate %zu bytes for calls", size);
-    sandbox->arena.base = base;
-    sandbox->arena.size = size;
-    return 0;
 }
 
 static int watch_limits(struct mf_sandbox *sandbox, struct mf_error *err)
@@ -292,45 +309,50 @@ static int watch_limits(struct mf_sandbox *sandbox, struct mf_error *err)
     return limits_watch(&sandbox->limits, shortest, err);
 }
 
-static int build(struct mf_sandbox *sandbox, struct mf_host *host,
-                 const struct mf_sandbox_options *options, struct mf_error *err)
+/* The memory is there, page tables included: the CPU looks at it, and the rest is loaded. */
+static int load_saved(struct mf_sandbox *sandbox, const struct saved_state *saved,
+                      struct mf_error *err)
 {
-    int rc = set_options(sandbox, options, err);
-    if (rc == 0)
+    sandbox->boot = mem_at(&sandbox->mem, LAYOUT_GPA(BOOT));
+    sandbox->vm->ops->retable(sandbox->vm, NULL, SIZE_MAX);
+    return saved_load(sandbox, saved, err);
+}
+
+static int build(struct mf_sandbox *sandbox, struct mf_host *host,
+                 const struct mf_sandbox_options *options, const struct source *source,
+                 struct mf_error *err)
+{
+    int rc = set_options(sandbox, options, source->saved, err);
+    if (rc == 0 && !source->saved)
         rc = copy_args(sandbox, err);
     if (rc == 0)
         rc = bind_imports(sandbox, host, err);
     if (rc == 0)
-        rc = create_vm(sandbox, err);
+        rc = create_vm(sandbox, source, err);
     if (rc != 0)
         return rc;
     limits_init(&sandbox->limits, sandbox->vm);
     rc = addrspace_init(&sandbox->as, sandbox->vm, err);
     if (rc == 0)
-        rc = load_program(sandbox, err);
-    if (rc == 0 && sandbox->control)
-        rc = create_arena(sandbox, err);
+        rc = source->saved ? load_saved(sandbox, source->saved, err) : load_program(sandbox, err);
+    if (rc == 0 && sandbox->rings.control)
+        rc = arena_init(&sandbox->arena, sandbox->options.mailbox_bytes * ARENA_MAILBOXES, err);
     if (rc == 0)
         rc = watch_limits(sandbox, err);
     return rc;
 }
 
-int mf_sandbox_create(struct mf_image *image, struct mf_host *host,
-                      const struct mf_sandbox_options *options, struct mf_sandbox **out,
-                      struct mf_error *err)
+static int create(struct mf_image *image, struct mf_host *host,
+                  const struct mf_sandbox_options *options, const struct source *source,
+                  struct mf_sandbox **out, struct mf_error *err)
 {
-    struct mf_error own;
-    err = err ? err : &own;
-    error_clear(err);
-    if (!image || !out)
-        return error_set(err, MF_E_ARGUMENT, "a sandbox needs an image and a place for the result");
     *out = NULL;
     struct mf_sandbox *sandbox = calloc(1, sizeof *sandbox);
     if (!sandbox)
         return error_set(err, MF_E_NO_MEMORY, "cannot allocate a sandbox");
     sandbox->image = image_hold(image);
     sandbox->sys.clock_base_ns = limits_now();
-    int rc = build(sandbox, host, options, err);
+    int rc = build(sandbox, host, options, source, err);
     if (rc != 0) {
         mf_sandbox_destroy(sandbox);
         return rc;
@@ -339,17 +361,43 @@ int mf_sandbox_create(struct mf_image *image, struct mf_host *host,
     return 0;
 }
 
+int mf_sandbox_create(struct mf_image *image, struct mf_host *host,
+                      const struct mf_sandbox_options *options, struct mf_sandbox **out,
+                      struct mf_error *err)
+{
+    const struct source from_image = {.saved = NULL};
+    struct mf_error own;
+    err = err ? err : &own;
+    error_clear(err);
+    if (!image || !out)
+        return error_set(err, MF_E_ARGUMENT, "a sandbox needs an image and a place for the result");
+    return create(image, host, options, &from_image, out, err);
+}
+
+int sandbox_create_saved(struct mf_image *image, struct mf_host *host,
+                         const struct mf_sandbox_options *options, const struct saved_state *saved,
+                         sandbox_fill_fn fill, void *context, struct mf_sandbox **out,
+                         struct mf_error *err)
+{
+    const struct source from_state = {.saved = saved, .fill = fill, .context = context};
+    return create(image, host, options, &from_state, out, err);
+}
+
 void mf_sandbox_destroy(struct mf_sandbox *sandbox)
 {
     if (!sandbox)
         return;
+    attend_fini(sandbox);
     limits_fini(&sandbox->limits);
+    if (sandbox->vm)
+        map_fini(sandbox);
+    if (sandbox->base)
+        sandbox->base->release(sandbox->base);
     addrspace_fini(&sandbox->as);
     if (sandbox->vm)
         sandbox->vm->ops->destroy(sandbox->vm);
     mem_fini(&sandbox->mem);
-    if (sandbox->arena.base)
-        munmap(sandbox->arena.base, sandbox->arena.size);
+    arena_fini(&sandbox->arena);
     free_strings(sandbox->args);
     free_strings(sandbox->env);
     free(sandbox->imports);
@@ -365,35 +413,52 @@ void mf_sandbox_interrupt(struct mf_sandbox *sandbox)
     limits_stop(&sandbox->limits, STOP_INTERRUPT);
 }
 
-int mf_sandbox_set_limits(struct mf_sandbox *sandbox, uint64_t timeout_ns, uint64_t cpu_time_ns,
-                          struct mf_error *err)
+struct time_limits {
+    uint64_t timeout_ns, cpu_time_ns;
+};
+
+static int change_limits(struct mf_sandbox *sandbox, void *argument, struct mf_error *err)
 {
+    const struct time_limits *limits = argument;
     if (sandbox->state == SANDBOX_RUNNING)
         return error_set(err, MF_E_STATE, "the limits cannot change during a call");
-    uint64_t init_timeout_ns = sandbox->state == SANDBOX_NEW ? timeout_ns : 0;
     struct mf_sandbox_options old = sandbox->options;
-    sandbox->options.timeout_ns = timeout_ns;
-    sandbox->options.init_timeout_ns = init_timeout_ns;
-    sandbox->options.cpu_time_ns = cpu_time_ns;
+    sandbox->options.timeout_ns = limits->timeout_ns;
+    sandbox->options.init_timeout_ns = sandbox->state == SANDBOX_NEW ? limits->timeout_ns : 0;
+    sandbox->options.cpu_time_ns = limits->cpu_time_ns;
     int rc = watch_limits(sandbox, err);
     if (rc != 0)
         sandbox->options = old;
     return rc;
 }
 
+int mf_sandbox_set_limits(struct mf_sandbox *sandbox, uint64_t timeout_ns, uint64_t cpu_time_ns,
+                          struct mf_error *err)
+{
+    struct time_limits limits = {timeout_ns, cpu_time_ns};
+    return attend_do(sandbox, change_limits, &limits, err);
+}
+
 void *mf_sandbox_scratch(struct mf_sandbox *sandbox, size_t len)
 {
-    return arena_alloc(&sandbox->arena, len);
+    struct arena *arena = attend_of(sandbox) ? attend_arena() : &sandbox->arena;
+    return arena ? arena_alloc(arena, len) : NULL;
 }
 
 const struct mf_fault *mf_sandbox_fault(const struct mf_sandbox *sandbox)
 {
-    return sandbox->fault.kind == MF_FAULT_NONE ? NULL : &sandbox->fault;
+    struct attendance *held = attend_hold(sandbox);
+    const struct mf_fault *fault = sandbox->fault.kind == MF_FAULT_NONE ? NULL : &sandbox->fault;
+    attend_release(held);
+    return fault;
 }
 
 int mf_sandbox_poisoned(const struct mf_sandbox *sandbox)
 {
-    return sandbox->poisoned;
+    struct attendance *held = attend_hold(sandbox);
+    int code = sandbox->poisoned;
+    attend_release(held);
+    return code;
 }
 
 struct mf_image *mf_sandbox_image(const struct mf_sandbox *sandbox)
@@ -413,10 +478,12 @@ const char *mf_sandbox_backend_reason(const struct mf_sandbox *sandbox)
 
 void mf_sandbox_get_stats(const struct mf_sandbox *sandbox, struct mf_stats *stats)
 {
+    struct attendance *held = attend_hold(sandbox);
     struct mf_stats now = sandbox->stats;
     now.size = stats->size;
     now.memory_pages = mem_pages_used(&sandbox->mem);
     now.pages_touched = mem_pages_resident(&sandbox->mem);
+    attend_release(held);
     memcpy(stats, &now, MIN(stats->size, sizeof now));
 }
 
@@ -424,7 +491,11 @@ void mf_sandbox_denied(const struct mf_sandbox *sandbox,
                        void (*fn)(void *context, long number, const char *name, uint64_t count),
                        void *context)
 {
-    for (long number = 0; number < SYSCALL_NUMBERS; number++)
-        if (sandbox->sys.denied[number] != 0)
-            fn(context, number, syscall_name(number), sandbox->sys.denied[number]);
+    for (long number = 0; number < SYSCALL_NUMBERS; number++) {
+        struct attendance *held = attend_hold(sandbox);
+        uint64_t count = sandbox->sys.denied[number];
+        attend_release(held);
+        if (count != 0)
+            fn(context, number, syscall_name(number), count);
+    }
 }

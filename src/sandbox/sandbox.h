@@ -3,11 +3,17 @@
  *   sandbox.c   create, destroy, accessors, counters
  *   load.c      image, stack, boot page and mailbox into guest memory
  *   run.c       THE run loop: enter, look at the exit, answer, enter again
- *   call.c      calls into the guest: frames out, frames in
+ *   call.c      calls into the guest: one, nested, a batch
+ *   ring.c      the host's side of the rings: frames out, frames in
+ *   large.c     values that do not fit into a frame
  *   hostcall.c  calls out of the guest: host functions
  *   syscall.c   the Linux system calls; addrspace.c those of them that map memory
  *   fault.c     exceptions to struct mf_fault
  *   limits.c    deadlines, CPU time, interrupts: the watchdog
+ *   arena.c     private bytes for copies of frames and for results
+ *   map.c       host memory in the guest
+ *   attend.c    attentive sandboxes: calls without an exit; turn.c their callers' order
+ *   saved.c     collect state, load state
  */
 #ifndef SANDBOX_SANDBOX_H
 #define SANDBOX_SANDBOX_H
@@ -15,13 +21,17 @@
 #include "abi/boot.h"
 #include "abi/mailbox.h"
 #include "sandbox/addrspace.h"
+#include "sandbox/arena.h"
 #include "sandbox/host.h"
 #include "sandbox/image.h"
 #include "sandbox/limits.h"
+#include "sandbox/map.h"
+#include "sandbox/ring.h"
 #include "sandbox/syscall.h"
 #include "vm/vm.h"
 
 #include <mayfly/sandbox.h>
+#include <mayfly/snapshot.h>
 
 enum sandbox_state {
     SANDBOX_NEW,     /* no guest instruction has run */
@@ -30,29 +40,27 @@ enum sandbox_state {
     SANDBOX_ENDED,   /* exited or poisoned */
 };
 
-/* One of the two rings or the exchange area, as the host sees it. */
-struct mailbox_area {
-    uint8_t *base; /* shared with the guest: hostile */
-    uint32_t size; /* power of two */
-    mf_gpa gpa;
-    uint64_t offset; /* from MF_ABI_GVA_MAILBOX */
-};
-
-/*
- * Private bytes for copies of frames and for scratch, as a stack: whoever takes
- * bytes puts `used` back when done. Never grows.
- */
-struct arena {
-    uint8_t *base;
-    size_t size, used;
-};
-
 /* A host function that runs now; nested ones are linked outwards. */
 struct host_call {
     struct host_call *outer;
     uint32_t exchange_offset; /* of the guest's frame, where its answer goes */
     size_t result_start, result_end; /* where its last nested call's answer is in the arena */
+    struct arena_chunk *chunks;      /* the youngest that is older than those answers */
 };
+
+/* What the outermost use is: what mf_sandbox_resume would go on with. */
+struct sandbox_pending {
+    enum mf_stopped kind;
+    uint32_t function; /* CALL: index of the export */
+    uint64_t id;       /* CALL: of its frame */
+};
+
+/* What src/snapshot keeps for a sandbox; it begins with this. */
+struct sandbox_base {
+    void (*release)(struct sandbox_base *base);
+};
+
+struct attendance;
 
 struct mf_sandbox {
     struct mf_image *image;
@@ -64,6 +72,7 @@ struct mf_sandbox {
     struct mem mem;
     struct vm *vm;
     struct addrspace as;
+    struct mappings mappings; /* map.c */
     char backend_reason[256];
 
     enum sandbox_state state;
@@ -73,25 +82,28 @@ struct mf_sandbox {
     mf_gva stack_low, stack_high;
 
     struct mf_abi_boot *boot;       /* host's view of the boot page */
-    struct mf_abi_control *control; /* shared: hostile; NULL without a mailbox */
-    struct mailbox_area call_ring, result_ring, exchange;
+    struct rings rings;
+    struct mailbox_area exchange;
     uint64_t next_id;
 
     struct arena arena;
+    struct sandbox_pending pending;
+    bool stopped; /* poisoned, but mf_sandbox_resume can go on */
+    struct sandbox_base *base; /* the snapshot that it differs from, or NULL */
     struct host_call *innermost;
     uint32_t depth; /* calls in progress, the outermost is 1 */
     uint64_t host_calls_left;
+    uint64_t output_used; /* of max_output_bytes */
 
     struct syscall_state sys;
     struct limits limits;
     struct mf_stats stats;
     struct mf_fault fault;
+
+    struct attendance *attendance; /* attend.c; NULL until it was attentive once */
 };
 
 /* ---- sandbox.c ---- */
-
-/* `len` bytes from the top of the arena, 16-aligned, or NULL. */
-void *arena_alloc(struct arena *arena, uint64_t len);
 
 /*
  * Counts output; false when `len` bytes would pass the limit. *allowed is how
@@ -105,6 +117,19 @@ int sandbox_poison(struct mf_sandbox *sandbox, const struct mf_error *err);
 /* MF_E_POISONED or MF_E_STATE with the reason when the guest cannot go on; else 0. */
 int sandbox_check_alive(const struct mf_sandbox *sandbox, struct mf_error *err);
 
+struct saved_state;
+
+/*
+ * Makes a sandbox whose guest memory `fill` provides (page tables and all), and loads the
+ * state. For src/snapshot.
+ */
+typedef int (*sandbox_fill_fn)(void *context, struct mf_sandbox *sandbox, enum mf_backend backend,
+                               struct mf_error *err);
+int sandbox_create_saved(struct mf_image *image, struct mf_host *host,
+                         const struct mf_sandbox_options *options, const struct saved_state *saved,
+                         sandbox_fill_fn fill, void *context, struct mf_sandbox **out,
+                         struct mf_error *err);
+
 /* ---- load.c ---- */
 
 /* Puts the program, its stack and the pages of the contract into guest memory. */
@@ -117,6 +142,7 @@ enum run_end {
     RUN_READY,   /* the guest waits for calls */
     RUN_ANSWER,  /* a nested call is answered: frame at `exchange_offset` */
     RUN_EXITED,  /* exit: `status` */
+    RUN_IDLE,    /* an attentive guest was stopped while it waited; it can go on */
 };
 
 struct run_result {
@@ -140,20 +166,13 @@ bool limits_stop_requested(const struct mf_sandbox *sandbox);
 /* ---- call.c ---- */
 
 /*
- * Copies the frame at `offset` of `area`, at most `limit` bytes, to the arena,
- * with its header checked: size and count. The copy's header is the checked one.
- * MF_E_PROTOCOL when it is malformed.
- */
-int frame_copy(struct mf_sandbox *sandbox, const struct mailbox_area *area, uint64_t offset,
-               uint64_t limit, struct mf_abi_frame **copy, struct mf_error *err);
-
-/*
- * Decodes an answer (RESULT or ERROR) with the id `id` to a call of `signature`.
+ * Decodes an answer (RESULT or ERROR; a private copy in `arena`) with the id `id` to a
+ * call of `signature`. With `view` large bytes may stay in guest memory.
  * MF_E_GUEST_ERROR or MF_E_TOO_LARGE for ERROR frames; MF_E_PROTOCOL.
  */
-int frame_answer(struct mf_sandbox *sandbox, const struct mf_abi_frame *frame, uint64_t id,
-                 const struct mf_signature *signature, struct mf_value *result,
-                 struct mf_error *err);
+int frame_answer(struct mf_sandbox *sandbox, struct arena *arena, const struct mf_abi_frame *frame,
+                 uint64_t id, const struct mf_signature *signature, bool view,
+                 struct mf_value *result, struct mf_error *err);
 
 /* ---- hostcall.c ---- */
 

@@ -76,6 +76,9 @@ int64_t syscall_copy_out(struct syscall_call *call, mf_gva to, const void *src, 
     return guestmem_write(&call->sandbox->mem, to, src, len) ? 0 : -EFAULT;
 }
 
+/* The length of the instruction. */
+#define SYSCALL_BYTES 2
+
 enum syscall_outcome syscall_answer(struct mf_sandbox *sandbox, int *status,
                                     struct mf_error *err)
 {
@@ -91,7 +94,12 @@ enum syscall_outcome syscall_answer(struct mf_sandbox *sandbox, int *status,
     syscall_handler handler = NULL;
     if (regs->rax < ARRAY_LEN(handlers))
         handler = handlers[regs->rax];
-    regs->rax = (uint64_t)(handler ? handler(&call) : syscall_deny(&call));
+    int64_t result = handler ? handler(&call) : syscall_deny(&call);
+    /* A wait that a stop cut short is made again if the guest ever goes on. */
+    if (result == -EINTR && call.outcome == SYSCALL_CONTINUE && limits_stop_requested(sandbox))
+        regs->rip -= SYSCALL_BYTES;
+    else
+        regs->rax = (uint64_t)result;
     vm->regs_changed = true;
     *status = call.status;
     return call.outcome;

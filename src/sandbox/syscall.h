@@ -23,7 +23,8 @@ struct syscall_state {
     uint64_t signal_mask;    /* bit n - 1 for signal n, as on Linux */
     uint64_t signal_pending; /* sent by the guest to itself while blocked */
     uint64_t signal_stack[3]; /* what sigaltstack stored: address, size, flags */
-    uint64_t clock_base_ns; /* monotonic clock when the sandbox was made */
+    uint64_t clock_base_ns; /* monotonic clock when the sandbox was made: the guest's zero */
+    uint64_t cpu_base_ns;   /* stats.guest_time_ns at the guest's zero of CPU time; may wrap */
 };
 
 enum syscall_outcome {

@@ -129,7 +129,12 @@ static uint64_t vector_gather(const struct syscall_call *call, struct vector *ve
     *faulted = false;
     while (!*faulted && vector_next(vector, size - total, &gva, &len)) {
         uint64_t reach = guestmem_reach(&call->sandbox->mem, gva, len, false);
-        *faulted = reach < len || syscall_copy_in(call, bytes + total, gva, reach) < 0;
+        *faulted = reach < len;
+        /* What the guest could read is gone when it is a mapped file that got shorter. */
+        if (syscall_copy_in(call, bytes + total, gva, reach) < 0) {
+            *faulted = true;
+            break;
+        }
         vector->done += reach;
         total += reach;
     }

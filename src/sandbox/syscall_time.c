@@ -24,6 +24,12 @@
 #define SELECT_BITS 1024
 #define SELECT_WORDS (SELECT_BITS / 64)
 
+/* The guest's CPU time: goes back with a restore, like all that the guest can see. */
+static uint64_t cpu_time_ns(const struct syscall_call *call)
+{
+    return call->sandbox->stats.guest_time_ns - call->sandbox->sys.cpu_base_ns;
+}
+
 static uint64_t host_clock(clockid_t clock)
 {
     struct timespec now;
@@ -99,7 +105,7 @@ static int64_t read_clock(const struct syscall_call *call, uint32_t clock, uint6
         return 0;
     case LINUX_CLOCK_PROCESS_CPUTIME:
     case LINUX_CLOCK_THREAD_CPUTIME:
-        *ns = call->sandbox->stats.guest_time_ns;
+        *ns = cpu_time_ns(call);
         return 0;
     default:
         return -EINVAL;
@@ -176,7 +182,7 @@ int64_t sys_clock_nanosleep(struct syscall_call *call)
 int64_t sys_times(struct syscall_call *call)
 {
     struct linux_tms tms = {
-        .utime = (int64_t)(call->sandbox->stats.guest_time_ns / NS_PER_TICK),
+        .utime = (int64_t)(cpu_time_ns(call) / NS_PER_TICK),
     };
     if (call->arg[0] != 0 && syscall_copy_out(call, call->arg[0], &tms, sizeof(tms)) < 0)
         return -EFAULT;
@@ -190,7 +196,7 @@ int64_t sys_getrusage(struct syscall_call *call)
     if (who < -1 || who > 1)
         return -EINVAL;
     if (who != -1) { /* the children of a program that cannot have any */
-        usage.utime = timeval_from_ns(call->sandbox->stats.guest_time_ns);
+        usage.utime = timeval_from_ns(cpu_time_ns(call));
         usage.maxrss = (int64_t)(mem_pages_used(&call->sandbox->mem) * (PAGE_BYTES / 1024));
     }
     return syscall_copy_out(call, call->arg[1], &usage, sizeof(usage));
