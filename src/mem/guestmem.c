@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "mem/pagetable.h"
+#include "mem/root.h"
 
 #include <string.h>
 #include <sys/uio.h>
@@ -45,6 +46,7 @@ static bool find_run(const struct mem *mem, mf_gva gva, uint64_t len, bool write
     *run = (struct run){.bytes = MIN(len, npages * PAGE_BYTES - offset), .gpa = gpa + offset};
     if (gpa < mem->bytes) {
         run->at = mem_at(mem, run->gpa);
+        run->may_vanish = mem_may_vanish(mem);
         return true;
     }
     const struct mem_window *window = mem_window_find(mem, run->gpa);

@@ -103,14 +103,6 @@ void mem_page_free(struct mem *mem, mf_gpa gpa)
     mem->free[mem->nfree++] = (uint32_t)(gpa >> PAGE_SHIFT);
 }
 
-/* What was given away shows the root again, where it has pages, and not zeros. */
-static void clear_root(struct mem *mem, mf_gpa gpa, uint64_t bytes)
-{
-    for (mf_gpa at = gpa; mem->root && at < gpa + bytes; at += PAGE_BYTES)
-        if (mem_root_find(mem->root, (uint32_t)(at >> PAGE_SHIFT)))
-            memset(mem->base + at, 0, PAGE_BYTES);
-}
-
 void mem_discard(struct mem *mem, mf_gpa gpa, uint64_t bytes)
 {
     uint8_t *at = mem->base + gpa;
@@ -125,7 +117,8 @@ void mem_discard(struct mem *mem, mf_gpa gpa, uint64_t bytes)
         return;
     }
     if (madvise(at, bytes, MADV_DONTNEED) == 0) {
-        clear_root(mem, gpa, bytes);
+        /* What was given away shows the root again, where it has pages. */
+        mem_root_clear(mem, gpa, bytes);
         return;
     }
     /*

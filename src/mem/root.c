@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static uint64_t end_of_runs(const struct mem_run *runs, size_t nruns)
@@ -111,6 +112,39 @@ bool mem_root_read(const struct mem_root *root, uint32_t page, uint8_t *dst)
         return read_file(root, offset, dst, PAGE_BYTES);
     memcpy(dst, root->map + offset, PAGE_BYTES);
     return true;
+}
+
+bool mem_page_read(const struct mem *mem, uint32_t page, uint8_t *dst)
+{
+    struct iovec here = {dst, PAGE_BYTES};
+    struct iovec there = {mem_at(mem, (mf_gpa)page << PAGE_SHIFT), PAGE_BYTES};
+    if (mem_may_vanish(mem)) /* the kernel reports what is gone */
+        return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)PAGE_BYTES;
+    memcpy(dst, there.iov_base, PAGE_BYTES);
+    return true;
+}
+
+bool mem_page_write(struct mem *mem, uint32_t page, const uint8_t *src)
+{
+    struct iovec here = {(void *)(uintptr_t)src, PAGE_BYTES};
+    struct iovec there = {mem_at(mem, (mf_gpa)page << PAGE_SHIFT), PAGE_BYTES};
+    if (mem_may_vanish(mem))
+        return process_vm_writev(getpid(), &here, 1, &there, 1, 0) == (ssize_t)PAGE_BYTES;
+    memcpy(there.iov_base, src, PAGE_BYTES);
+    return true;
+}
+
+void mem_root_clear(struct mem *mem, mf_gpa gpa, uint64_t bytes)
+{
+    for (mf_gpa at = gpa; mem->root && at < gpa + bytes; at += PAGE_BYTES) {
+        if (!mem_root_find(mem->root, (uint32_t)(at >> PAGE_SHIFT)))
+            continue;
+        /* A page of a file that is gone cannot be written to, but it can be replaced. */
+        if (!mem_may_vanish(mem) ||
+            mmap(mem_at(mem, at), PAGE_BYTES, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+            memset(mem_at(mem, at), 0, PAGE_BYTES);
+    }
 }
 
 /* Shows one run in guest memory: as a private mapping of the file, or as a copy. */

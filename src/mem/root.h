@@ -51,6 +51,22 @@ const struct mem_run *mem_root_find(const struct mem_root *root, uint32_t page);
 bool mem_root_read(const struct mem_root *root, uint32_t page, uint8_t *dst);
 
 /*
+ * Whether pages of guest memory can go away, with a file that is cut short: then the host
+ * touches only those that it has made its own, and copies others by the functions below.
+ */
+static inline bool mem_may_vanish(const struct mem *mem)
+{
+    return mem->root && mem->root->may_vanish;
+}
+
+/* Copies one page of guest memory; false when it has vanished. */
+bool mem_page_read(const struct mem *mem, uint32_t page, uint8_t *dst);
+bool mem_page_write(struct mem *mem, uint32_t page, const uint8_t *src);
+
+/* Makes whole pages zero, whatever the root has there. */
+void mem_root_clear(struct mem *mem, mf_gpa gpa, uint64_t bytes);
+
+/*
  * Replaces all contents of guest memory: zeros, and over them the pages of `root`
  * (NULL: none), which `mem` holds from then on. With `copy` nothing of a root that may vanish is
  * mapped. On KVM this drops all translations. On failure the contents are undefined.

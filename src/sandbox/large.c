@@ -100,6 +100,9 @@ int large_place(struct mf_sandbox *sandbox, const struct large_use *use,
         return too_large(sandbox, use, room, err);
     if (references->mask != 0)
         frame->references = references;
+    for (size_t i = 0; i < n; i++)
+        if (references->mask >> i & 1)
+            sandbox->stats.bytes_in += data_of(&values[i]).len;
     frame->size = (uint32_t)size;
     return 0;
 }

@@ -153,6 +153,14 @@ static void discard_zeros(struct mf_sandbox *sandbox, struct tracking *tracking,
     }
 }
 
+static bool copy_page(struct mem *mem, const struct mf_snapshot *snapshot, uint32_t page)
+{
+    uint8_t contents[PAGE_BYTES];
+    if (!mem_may_vanish(mem))
+        return snap_read(snapshot, page, mem_at(mem, (mf_gpa)page << PAGE_SHIFT));
+    return snap_read(snapshot, page, contents) && mem_page_write(mem, page, contents);
+}
+
 static int copy_pages(struct mf_sandbox *sandbox, struct tracking *tracking,
                       const struct mf_snapshot *snapshot, struct mf_error *err)
 {
@@ -160,8 +168,7 @@ static int copy_pages(struct mf_sandbox *sandbox, struct tracking *tracking,
     for (size_t i = 0; i < tracking->words; i++) {
         for (uint64_t left = tracking->dirty[i]; left != 0; left &= left - 1) {
             uint32_t page = (uint32_t)(i * 64 + (unsigned)__builtin_ctzll(left));
-            uint8_t *to = mem_at(&sandbox->mem, (mf_gpa)page << PAGE_SHIFT);
-            if (!snap_read(snapshot, page, to))
+            if (!copy_page(&sandbox->mem, snapshot, page))
                 return error_set(err, MF_E_SNAPSHOT,
                                  "the snapshot file has got shorter since it was opened");
             tracking->pages_copied++;
@@ -191,15 +198,18 @@ static int restore_difference(struct mf_sandbox *sandbox, struct tracking *track
 
 /* ---- building memory anew ---- */
 
-/* Oldest first: what is younger goes over it. */
-static void copy_differences(struct mem *mem, const struct mf_snapshot *snapshot)
+/* Oldest first: what is younger goes over it. The chain is short (take.c, open.c). */
+static bool copy_differences(struct mem *mem, const struct mf_snapshot *snapshot)
 {
+    bool ok = true;
     if (!snapshot->parent)
-        return;
-    copy_differences(mem, snapshot->parent);
-    for (uint32_t i = 0; i < snapshot->pages.count; i++)
-        memcpy(mem_at(mem, (mf_gpa)snapshot->pages.number[i] << PAGE_SHIFT),
-               snap_pages_at(&snapshot->pages, snapshot->pages.place[i]), PAGE_BYTES);
+        return true;
+    if (!copy_differences(mem, snapshot->parent))
+        return false;
+    for (uint32_t i = 0; ok && i < snapshot->pages.count; i++)
+        ok = mem_page_write(mem, snapshot->pages.number[i],
+                            snap_pages_at(&snapshot->pages, snapshot->pages.place[i]));
+    return ok;
 }
 
 static int fill_memory(struct mem *mem, const struct mf_snapshot *snapshot,
@@ -209,8 +219,9 @@ static int fill_memory(struct mem *mem, const struct mf_snapshot *snapshot,
     int rc = mem_rebase(mem, snapshot->root, backend == MF_BACKEND_SOFT, err);
     if (rc == 0 && mem->root && mem->root->may_vanish)
         rc = vanish_secure(mem, &snapshot->saved, err);
-    if (rc == 0)
-        copy_differences(mem, snapshot);
+    if (rc == 0 && !copy_differences(mem, snapshot))
+        rc = error_set(err, MF_E_SNAPSHOT,
+                       "the snapshot file has got shorter since it was opened");
     return rc;
 }
 

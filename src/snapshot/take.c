@@ -37,6 +37,15 @@ static bool write_all(int fd, const uint8_t *from, uint64_t bytes, uint64_t offs
     return true;
 }
 
+/* A page that has vanished counts as not zero: writing it to the root then fails. */
+static bool page_is_zero(const struct mem *mem, uint32_t page)
+{
+    uint8_t contents[PAGE_BYTES];
+    if (!mem_may_vanish(mem))
+        return snap_bytes_are_zero(mem_at(mem, (mf_gpa)page << PAGE_SHIFT));
+    return mem_page_read(mem, page, contents) && snap_bytes_are_zero(contents);
+}
+
 /* Which of the guest's pages are not zero, as a bitmap. */
 static void find_pages(const struct mem *mem, uint64_t *bitmap)
 {
@@ -49,7 +58,7 @@ static void find_pages(const struct mem *mem, uint64_t *bitmap)
             mincore(mem->base + first * PAGE_BYTES, n * PAGE_BYTES, present) != 0)
             memset(present, 1, sizeof present);
         for (uint64_t i = 0; i < n; i++)
-            if ((present[i] & 1) && !snap_bytes_are_zero(mem_at(mem, (first + i) * PAGE_BYTES)))
+            if ((present[i] & 1) && !page_is_zero(mem, (uint32_t)(first + i)))
                 bitmap[(first + i) / 64] |= UINT64_C(1) << ((first + i) % 64);
     }
 }
@@ -152,13 +161,13 @@ static uint32_t count_bits(const uint64_t *bitmap, size_t words)
 static int collect_pages(struct mf_sandbox *sandbox, const struct tracking *tracking,
                          struct snap_pages *pages, struct mf_error *err)
 {
-    uint8_t before[PAGE_BYTES];
+    uint8_t before[PAGE_BYTES], now[PAGE_BYTES];
     int rc = snap_pages_init(pages, count_bits(tracking->dirty, tracking->words), err);
     for (size_t i = 0; rc == 0 && i < tracking->words; i++) {
         for (uint64_t left = tracking->dirty[i]; left != 0; left &= left - 1) {
             uint32_t page = (uint32_t)(i * 64 + (unsigned)__builtin_ctzll(left));
-            const uint8_t *now = mem_at(&sandbox->mem, (mf_gpa)page * PAGE_BYTES);
-            if (!snap_read(tracking->snapshot, page, before)) {
+            if (!snap_read(tracking->snapshot, page, before) ||
+                !mem_page_read(&sandbox->mem, page, now)) {
                 snap_pages_fini(pages);
                 return error_set(err, MF_E_SNAPSHOT,
                                  "the snapshot file below this sandbox has got shorter");
