@@ -4,11 +4,62 @@
 #include <stdlib.h>
 #include <string.h>
 
+int bench_call_check(const struct bench_call *call, const struct mf_value *answer,
+                     struct mf_error *err)
+{
+    const struct mf_value *argument = &call->argument;
+
+    if (answer->type != argument->type ||
+        (answer->type == MF_STRING ? answer->string.len != argument->string.len
+                                   : answer->bytes.len != argument->bytes.len))
+        return mf_fail(err, MF_E_PROTOCOL, "the guest answered something else");
+    return MF_OK;
+}
+
+int bench_call_once(struct bench_call *call, struct mf_error *err)
+{
+    struct mf_value answer;
+    int status =
+        mf_sandbox_call_index(call->sandbox, call->function, &call->argument, 1, &answer, err);
+
+    return status != MF_OK ? status : bench_call_check(call, &answer, err);
+}
+
+void bench_call_fini(struct bench_call *call)
+{
+    mf_sandbox_destroy(call->sandbox);
+    call->sandbox = NULL;
+    bench_guest_close(&call->guest);
+}
+
+int bench_call_init(const struct bench *bench, const char *function, struct mf_value argument,
+                    uint64_t memory_bytes, uint64_t mailbox_bytes, struct bench_call *call,
+                    struct mf_error *err)
+{
+    int index, status;
+
+    memset(call, 0, sizeof(*call));
+    call->argument = argument;
+    status = bench_guest_open(bench, NULL, &call->guest, err);
+    if (status != MF_OK)
+        return status;
+    call->guest.options.memory_bytes = memory_bytes;
+    call->guest.options.mailbox_bytes = mailbox_bytes;
+    index = mf_image_find_export(call->guest.image, function, err);
+    status = index < 0 ? index
+                       : mf_sandbox_create(call->guest.image, call->guest.host,
+                                           &call->guest.options, &call->sandbox, err);
+    if (status == MF_OK) {
+        call->function = (size_t)index;
+        status = bench_call_once(call, err);
+    }
+    if (status != MF_OK)
+        bench_call_fini(call);
+    return status;
+}
+
 struct call_state {
-    struct bench_guest guest;
-    struct mf_sandbox *sandbox;
-    size_t function;
-    struct mf_value argument;
+    struct bench_call call;
     uint8_t *bytes; /* what a bytes argument points to, or NULL */
 };
 
@@ -16,44 +67,9 @@ static void call_close(void *state)
 {
     struct call_state *call = state;
 
-    mf_sandbox_destroy(call->sandbox);
-    bench_guest_close(&call->guest);
+    bench_call_fini(&call->call);
     free(call->bytes);
     free(call);
-}
-
-/* One call, whose answer must be as long as the argument. */
-static int call_once(struct call_state *call, struct mf_error *err)
-{
-    struct mf_value answer;
-    int status =
-        mf_sandbox_call_index(call->sandbox, call->function, &call->argument, 1, &answer, err);
-
-    if (status != MF_OK)
-        return status;
-    if (answer.type != call->argument.type ||
-        (answer.type == MF_STRING ? answer.string.len != call->argument.string.len
-                                  : answer.bytes.len != call->argument.bytes.len))
-        return mf_fail(err, MF_E_PROTOCOL, "the guest answered something else");
-    return MF_OK;
-}
-
-static int prepare(const struct bench *bench, struct call_state *call, const char *function,
-                   uint64_t mailbox_bytes, struct mf_error *err)
-{
-    int index, status;
-
-    status = bench_guest_open(bench, NULL, &call->guest, err);
-    if (status != MF_OK)
-        return status;
-    index = mf_image_find_export(call->guest.image, function, err);
-    if (index < 0)
-        return index;
-    call->function = (size_t)index;
-    call->guest.options.mailbox_bytes = mailbox_bytes;
-    status = mf_sandbox_create(call->guest.image, call->guest.host, &call->guest.options,
-                               &call->sandbox, err);
-    return status == MF_OK ? call_once(call, err) : status;
 }
 
 /* A sandbox that has answered its first call; `bytes` is the caller's no longer. */
@@ -61,19 +77,16 @@ static int open_function(const struct bench *bench, const char *function, struct
                          uint8_t *bytes, uint64_t mailbox_bytes, void **state, struct mf_error *err)
 {
     struct call_state *call = calloc(1, sizeof(*call));
-    int status;
+    int status = call == NULL ? bench_no_memory(err)
+                              : bench_call_init(bench, function, argument, BENCH_MEMORY_BYTES,
+                                                mailbox_bytes, &call->call, err);
 
-    if (call == NULL) {
-        free(bytes);
-        return bench_no_memory(err);
-    }
-    call->argument = argument;
-    call->bytes = bytes;
-    status = prepare(bench, call, function, mailbox_bytes, err);
     if (status != MF_OK) {
-        call_close(call);
+        free(bytes);
+        free(call);
         return status;
     }
+    call->bytes = bytes;
     *state = call;
     return MF_OK;
 }
@@ -111,7 +124,7 @@ static int call_round(void *state, unsigned operations, double *value, struct mf
     unsigned i;
 
     for (i = 0; i < operations; i++) {
-        int status = call_once(call, err);
+        int status = bench_call_once(&call->call, err);
 
         if (status != MF_OK)
             return status;
@@ -120,12 +133,20 @@ static int call_round(void *state, unsigned operations, double *value, struct mf
     return MF_OK;
 }
 
+static struct mf_sandbox *call_sandbox(void *state)
+{
+    struct call_state *call = state;
+
+    return call->call.sandbox;
+}
+
 #define CALL_MEASURE(id, text, open_fn) \
     const struct bench_measure id = {   \
         .name = text,                   \
         .open = open_fn,                \
         .round = call_round,            \
         .close = call_close,            \
+        .sandbox = call_sandbox,        \
     }
 
 CALL_MEASURE(bench_call_echo, "mf_sandbox_call_index of echo", open_echo);

@@ -1,6 +1,8 @@
 /* The table of figures: what is measured, beside which floor, how often. */
 #include "measures.h"
 
+#include <string.h>
+
 static const struct bench_figure figures[] = {
     {
         .name = "call",
@@ -51,6 +53,50 @@ static const struct bench_figure figures[] = {
         .operations = 20,
     },
     {
+        .name = "call_large",
+        .unit = "us",
+        .what = "a call with 50 MB in and 50 MB out, all of them read and written",
+        .product = &bench_call_large,
+        .floor_kvm = &bench_floor_large,
+        .floor_soft = &bench_floor_large,
+        .target = 3,
+        .rounds = 15,
+        .operations = 1,
+    },
+    {
+        .name = "batch_64",
+        .unit = "us",
+        .what = "64 calls of echo in one batch, per call",
+        .product = &bench_batch,
+        .floor_kvm = &bench_floor_run,
+        .target = 0.05,
+        .rounds = 101,
+        .operations = 20,
+        .calls = BENCH_BATCH,
+    },
+    {
+        .name = "attentive",
+        .unit = "us",
+        .what = "a call of echo of an attentive guest on another CPU",
+        .product = &bench_attentive,
+        .floor_kvm = &bench_floor_cache_line,
+        .floor_soft = &bench_floor_cache_line,
+        .target = 5,
+        .rounds = 101,
+        .operations = 1000,
+    },
+    {
+        .name = "call_thread",
+        .unit = "us",
+        .what = "a warm call of echo from another thread than the last one",
+        .product = &bench_call_thread,
+        .floor_kvm = &bench_floor_thread,
+        .floor_soft = &bench_floor_thread,
+        .target = 1.5,
+        .rounds = 101,
+        .operations = 20,
+    },
+    {
         .name = "interrupt",
         .unit = "us",
         .what = "from mf_sandbox_interrupt to the return of the call on another thread",
@@ -86,10 +132,30 @@ static const struct bench_figure figures[] = {
         .rounds = 1,
         .operations = 100,
     },
+    {
+        .name = "memory_1000",
+        .unit = "KiB",
+        .what = "the same for each of 1000 sandboxes",
+        .product = &bench_memory,
+        .rounds = 1,
+        .operations = 1000,
+    },
 };
 
 const struct bench_figure *bench_figures(size_t *count)
 {
     *count = sizeof(figures) / sizeof(figures[0]);
     return figures;
+}
+
+const struct bench_figure *bench_find_figure(const char *name)
+{
+    size_t count, i;
+    const struct bench_figure *all = bench_figures(&count);
+
+    for (i = 0; i < count; i++) {
+        if (strcmp(all[i].name, name) == 0)
+            return &all[i];
+    }
+    return NULL;
 }

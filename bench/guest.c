@@ -1,6 +1,7 @@
 /* What the measures share: the guest with its host functions, the clock, messages. */
 #include "measures.h"
 
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +18,25 @@ double bench_now_us(void)
 int bench_no_memory(struct mf_error *err)
 {
     return mf_fail(err, MF_E_NO_MEMORY, "out of memory");
+}
+
+int bench_unknown(struct mf_error *err, const char *format, ...)
+{
+    va_list args;
+
+    if (err == NULL)
+        return BENCH_UNKNOWN;
+    memset(err, 0, sizeof(*err));
+    va_start(args, format);
+    vsnprintf(err->message, sizeof(err->message), format, args);
+    va_end(args);
+    return BENCH_UNKNOWN;
+}
+
+void bench_watch(const struct bench *bench, struct mf_sandbox *sandbox)
+{
+    if (bench->watch != NULL)
+        bench->watch(bench->watch_context, sandbox);
 }
 
 int bench_guest_path(const struct bench *bench, const char *name, char *path, size_t size,

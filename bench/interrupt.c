@@ -91,6 +91,7 @@ static int runner_join(struct runner *runner, double start_us, double *value, st
 /* The product. */
 
 struct interrupt_state {
+    const struct bench *bench;
     struct runner runner;
     struct bench_guest guest;
     struct mf_sandbox *sandbox;
@@ -116,6 +117,7 @@ static int interrupt_open(const struct bench *bench, void **state, struct mf_err
         free(interrupt);
         return status;
     }
+    interrupt->bench = bench;
     *state = interrupt;
     return MF_OK;
 }
@@ -152,6 +154,7 @@ static int interrupt_once(struct interrupt_state *interrupt, double *value, stru
         mf_sandbox_interrupt(interrupt->sandbox);
         status = runner_join(runner, start_us, value, err);
     }
+    bench_watch(interrupt->bench, interrupt->sandbox);
     mf_sandbox_destroy(interrupt->sandbox);
     return status;
 }

@@ -16,13 +16,24 @@ _Static_assert(sizeof(BENCH_TEXT) == 64 + 1, "echo is measured with 64 bytes");
 /* The bytes of call_bytes_64k. */
 #define BENCH_BYTES (64u << 10)
 
+/* call_large: bytes each way, and guest memory that holds the result and more. */
+#define BENCH_LARGE_BYTES        (50u * 1000 * 1000)
+#define BENCH_LARGE_MEMORY_BYTES (UINT64_C(256) << 20)
+
+/* The calls of batch_64. */
+#define BENCH_BATCH 64
+
 /* The product: call.c */
 extern const struct bench_measure bench_call_echo;
 extern const struct bench_measure bench_call_host;
 extern const struct bench_measure bench_call_nested;
 extern const struct bench_measure bench_call_bytes;
+/* thread.c, with its floor */
+extern const struct bench_measure bench_call_thread;
+extern const struct bench_measure bench_floor_thread;
 /* life.c */
 extern const struct bench_measure bench_create;
+/* memory.c */
 extern const struct bench_measure bench_memory; /* of as many sandboxes as operations */
 /* interrupt.c, with the floor beside it, because both need the second thread */
 extern const struct bench_measure bench_interrupt;
@@ -34,6 +45,15 @@ extern const struct bench_measure bench_floor_hello;
 extern const struct bench_measure bench_floor_run;
 extern const struct bench_measure bench_floor_run_copy;
 extern const struct bench_measure bench_floor_create;
+
+/* large.c, with its floor */
+extern const struct bench_measure bench_call_large;
+extern const struct bench_measure bench_floor_large;
+/* batch.c */
+extern const struct bench_measure bench_batch;
+/* attend.c, with its floor */
+extern const struct bench_measure bench_attentive;
+extern const struct bench_measure bench_floor_cache_line;
 
 /* guest.c. The monotonic clock in microseconds. */
 double bench_now_us(void);
@@ -53,7 +73,51 @@ int bench_guest_open(const struct bench *bench, void *ticks, struct bench_guest 
                      struct mf_error *err);
 void bench_guest_close(struct bench_guest *guest);
 
+/* call.c: one sandbox, and a function of it that is called with the same argument. */
+struct bench_call {
+    struct bench_guest guest;
+    struct mf_sandbox *sandbox;
+    size_t function;
+    struct mf_value argument;
+};
+
+/*
+ * Opens the guest with `memory_bytes` and `mailbox_bytes` (0: the library's default) and
+ * makes a first call, whose answer must have the argument's type and length, as all
+ * others. When it failed, bench_call_fini is not due.
+ */
+int bench_call_init(const struct bench *bench, const char *function, struct mf_value argument,
+                    uint64_t memory_bytes, uint64_t mailbox_bytes, struct bench_call *call,
+                    struct mf_error *err);
+void bench_call_fini(struct bench_call *call);
+int bench_call_once(struct bench_call *call, struct mf_error *err);
+/* Whether `answer` is as long as the argument; fails with MF_E_PROTOCOL. */
+int bench_call_check(const struct bench_call *call, const struct mf_value *answer,
+                     struct mf_error *err);
+
+/* Tells who watches that `sandbox` is about to be destroyed. */
+void bench_watch(const struct bench *bench, struct mf_sandbox *sandbox);
+
+/* The CPUs that this process may use. */
+unsigned bench_cpus(void);
+
 /* Fails with MF_E_NO_MEMORY. */
 int bench_no_memory(struct mf_error *err);
+
+/* Puts the reason into *err and returns BENCH_UNKNOWN. */
+int bench_unknown(struct mf_error *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Sorts the samples, of which there is at least one. */
+struct bench_spread bench_spread_of(double *samples, unsigned count);
+
+/* machine.c: what the CPUs have done so far. */
+struct bench_ticks {
+    bool known;
+    double busy_s, steal_s, own_s, wall_s;
+};
+void bench_ticks_read(struct bench_ticks *ticks);
+/* What happened from `before` to now. */
+void bench_load_since(const struct bench_ticks *before, struct bench_load *load);
 
 #endif

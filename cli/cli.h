@@ -60,7 +60,7 @@ int cmd_bench(int argc, char **argv);
     X(BACKEND, "backend", 0, "auto|kvm|soft", "what runs the guest (default auto)")                \
     X(MEMORY, "memory", 0, "SIZE", "guest memory (default 64M, more when the program needs it)")   \
     X(STACK, "stack", 0, "SIZE", "of it the stack (default 1M)")                                   \
-    X(MAILBOX, "mailbox", 0, "SIZE", "largest call or result (default: from the arguments)")       \
+    X(MAILBOX, "mailbox", 0, "SIZE", "what a call holds without detours (default 64K)")           \
     X(TIMEOUT, "timeout", 0, "TIME", "wall time that the guest may take, like 5s (default none)")  \
     X(CPU_TIME, "cpu-time", 0, "TIME", "CPU time that the guest may take, like 2s (default none)") \
     X(MAX_OUTPUT, "max-output", 0, "SIZE",                                                         \
@@ -69,6 +69,14 @@ int cmd_bench(int argc, char **argv);
     X(ROUNDS, "rounds", 0, "N", "how often each figure is measured")                               \
     X(LIST, "list", 0, NULL, "list the figures and measure nothing")                               \
     X(GUESTS, "guests", 0, "DIR", "where the measured guests are (default: beside mayfly)")        \
+    X(COMPARE, "compare", 0, "FILE",                                                               \
+      "show an earlier --json beside this run, or beside a second FILE")                           \
+    X(PROFILE, "profile", 0, "NAME", "count what one operation of a figure does")                  \
+    X(SVG, "svg", 0, "FILE", "also draw the figures beside their floors into FILE")                \
+    X(MARKDOWN, "markdown", 0, NULL, "print the table as Markdown")                                \
+    X(REPEAT, "repeat", 0, "N", "call N times, and print the last result")                         \
+    X(BATCH, "batch", 0, NULL, "take calls from standard input, or those of --repeat, in batches") \
+    X(ATTENTIVE, "attentive", 0, NULL, "keep the guest on a processor between calls")              \
     X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
     X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
     X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")             \
@@ -96,9 +104,10 @@ struct cli_options {
     uint64_t max_output_bytes; /* UINT64_MAX: no limit */
     const char **env;          /* NULL-terminated; freed by cli_options_fini */
     size_t nenv;
-    uint64_t rounds;
+    uint64_t rounds, repeat;
     const char *guests;
-    bool list, time, json, color, verbose;
+    const char *compare, *profile, *svg; /* NULL: not given */
+    bool list, time, json, color, verbose, markdown, batch, attentive;
     char **operands; /* what follows the options; NULL-terminated */
     int noperands;
 };

@@ -1,8 +1,9 @@
 /*
  * `mayfly bench`: measures figures, each beside its floor. What a figure and a
- * floor are is in bench/; here is what the user chose and how it is told.
+ * floor are is in bench/; here is what the user chose. How the results are told
+ * is in bench_output.c.
  */
-#include "bench/bench.h"
+#include "bench_output.h"
 #include "cli.h"
 #include "text.h"
 
@@ -17,18 +18,6 @@
 
 /* Where the guests are, seen from the folder of the command: built, installed. */
 static const char *const guest_places[] = {"bench/guests", "../libexec/mayfly/bench"};
-
-/* All that one run of the command needs. */
-struct session {
-    struct cli_options options;
-    struct bench bench;
-    char command[PATH_MAX]; /* path of this program */
-    char guests[PATH_MAX + 32];
-    const struct bench_figure **chosen;
-    struct bench_result *results;
-    size_t nchosen, nresults;
-    struct mf_error err; /* of the last figure that failed */
-};
 
 static int print_list_json(void)
 {
@@ -65,7 +54,7 @@ static int print_list(void)
     return cli_finish(CLI_OK);
 }
 
-static int refuse_name(const struct session *session, const char *name)
+static int refuse_name(const struct bench_session *session, const char *name)
 {
     size_t count, i;
     const struct bench_figure *figures = bench_figures(&count);
@@ -80,7 +69,7 @@ static int refuse_name(const struct session *session, const char *name)
                            "there is no figure '%s'; --list names them", name);
 }
 
-static int no_memory(const struct session *session)
+static int no_memory(const struct bench_session *session)
 {
     struct mf_error err;
 
@@ -88,23 +77,29 @@ static int no_memory(const struct session *session)
     return cli_library_error("bench", session->options.json, &err);
 }
 
+/* The figure of --profile. */
+static int choose_profile(struct bench_session *session)
+{
+    session->profiled = bench_find_figure(session->options.profile);
+    return session->profiled != NULL ? CLI_GO_ON : refuse_name(session, session->options.profile);
+}
+
 /* Fills `chosen` with the figures that the operands name, or with all. */
-static int choose_figures(struct session *session)
+static int choose_figures(struct bench_session *session)
 {
     const struct cli_options *options = &session->options;
-    size_t count, wanted = (size_t)options->noperands, i, k;
+    size_t count, wanted = (size_t)options->noperands, i;
     const struct bench_figure *figures = bench_figures(&count);
 
+    if (options->profile != NULL)
+        return choose_profile(session);
     session->nchosen = wanted > 0 ? wanted : count;
     session->chosen = calloc(session->nchosen, sizeof *session->chosen);
     session->results = calloc(session->nchosen, sizeof *session->results);
     if (session->chosen == NULL || session->results == NULL)
         return no_memory(session);
     for (i = 0; i < session->nchosen; i++) {
-        for (k = 0; k < count && session->chosen[i] == NULL; k++) {
-            if (wanted == 0 ? i == k : strcmp(options->operands[i], figures[k].name) == 0)
-                session->chosen[i] = &figures[k];
-        }
+        session->chosen[i] = wanted == 0 ? &figures[i] : bench_find_figure(options->operands[i]);
         if (session->chosen[i] == NULL)
             return refuse_name(session, options->operands[i]);
     }
@@ -112,7 +107,7 @@ static int choose_figures(struct session *session)
 }
 
 /* Decides for one backend: figures of different ones are not to be mixed. */
-static int choose_backend(struct session *session)
+static int choose_backend(struct bench_session *session)
 {
     enum mf_backend wanted = session->options.backend;
     struct mf_backend_info info;
@@ -135,7 +130,7 @@ static int choose_backend(struct session *session)
  * The folder with the guests that belongs to this command: the first place that
  * is there, or the first of all, so that the message says where one was expected.
  */
-static void find_guests(struct session *session, int folder_len)
+static void find_guests(struct bench_session *session, int folder_len)
 {
     size_t i;
 
@@ -149,7 +144,7 @@ static void find_guests(struct session *session, int folder_len)
              guest_places[0]);
 }
 
-static int find_paths(struct session *session)
+static int find_paths(struct bench_session *session)
 {
     ssize_t len = readlink("/proc/self/exe", session->command, sizeof session->command - 1);
     struct mf_error err;
@@ -174,7 +169,7 @@ static void show_progress(void *context, const char *figure, unsigned round, uns
 }
 
 /* Measures what was chosen. A figure that fails is told and left out. */
-static int measure(struct session *session)
+static int measure(struct bench_session *session)
 {
     bool terminal = isatty(STDERR_FILENO) == 1;
     int status = CLI_OK;
@@ -199,69 +194,115 @@ static int measure(struct session *session)
     return status;
 }
 
-static void warn_of_noise(const struct session *session)
+/* The first two options that cannot be given together. */
+static int check_combination(const struct cli_options *options)
 {
+    const struct {
+        bool given[2];
+        const char *text;
+    } refused[] = {
+        {{options->json, options->markdown}, "--json and --markdown are two forms of one report"},
+        {{options->list, options->compare != NULL || options->profile != NULL ||
+                             options->svg != NULL || options->markdown},
+         "--list measures nothing: it goes with --json alone"},
+        {{options->profile != NULL,
+          options->compare != NULL || options->svg != NULL || options->markdown},
+         "--profile counts and takes no times: it goes with --json, --rounds and --backend"},
+        {{options->profile != NULL, options->noperands > 0},
+         "--profile takes one figure, and no further ones"},
+        {{options->compare != NULL, options->markdown},
+         "--compare prints a table of its own: it does not go with --markdown"},
+    };
     size_t i;
 
-    for (i = 0; i < session->nresults; i++) {
-        const struct bench_result *result = &session->results[i];
-
-        if (bench_is_noisy(result))
-            fprintf(stderr,
-                    "mayfly bench: %s: the floor alone varied from %.1f to %.1f %s: this machine "
-                    "is too busy for the ratio to mean much\n",
-                    result->figure->name, result->floor.p10, result->floor.p90,
-                    result->figure->unit);
+    for (i = 0; i < LEN(refused); i++) {
+        if (refused[i].given[0] && refused[i].given[1])
+            return cli_usage_error("bench", options->json, "%s", refused[i].text);
     }
+    if (options->rounds > BENCH_ROUNDS_MAX)
+        return cli_usage_error("bench", options->json, "--rounds: at most %d", BENCH_ROUNDS_MAX);
+    return CLI_GO_ON;
 }
 
-static int report(struct session *session, int status)
+/* With --compare, takes the operand that is a second file out of the others. */
+static int find_second_file(struct bench_session *session)
 {
-    struct mf_error err;
+    struct cli_options *options = &session->options;
+    int i, kept = 0;
 
-    if (session->options.json && session->nresults == 0)
-        return cli_library_error("bench", true, &session->err);
-    if (session->options.json) {
-        if (bench_print_json(stdout, session->results, session->nresults, &err) != MF_OK)
-            return cli_library_error("bench", true, &err);
-    } else if (session->nresults > 0) {
-        bench_print_table(stdout, session->results, session->nresults);
+    for (i = 0; i < options->noperands && options->compare != NULL; i++) {
+        char *operand = options->operands[i];
+
+        if (strpbrk(operand, "./") == NULL)
+            options->operands[kept++] = operand;
+        else if (session->second_file == NULL)
+            session->second_file = operand;
+        else
+            return cli_usage_error("bench", options->json,
+                                   "--compare compares two reports, and '%s' is a third", operand);
     }
-    warn_of_noise(session);
-    return cli_finish(status);
+    if (session->second_file == NULL)
+        return CLI_GO_ON;
+    options->noperands = kept;
+    if (options->svg != NULL || options->rounds != 0 || options->backend != MF_BACKEND_AUTO)
+        return cli_usage_error("bench", options->json,
+                               "two files are compared without measuring: --svg, --rounds and "
+                               "--backend do not go with that");
+    return CLI_GO_ON;
 }
 
-static int run_session(struct session *session)
+static int run_session(struct bench_session *session)
 {
-    int status = choose_figures(session);
+    int status = check_combination(&session->options);
 
+    if (status == CLI_GO_ON)
+        status = find_second_file(session);
+    if (status == CLI_GO_ON)
+        status = choose_figures(session);
     if (status != CLI_GO_ON)
         return status;
-    if (session->options.rounds > BENCH_ROUNDS_MAX)
-        return cli_usage_error("bench", session->options.json, "--rounds: at most %d",
-                               BENCH_ROUNDS_MAX);
     if (session->options.list)
         return session->options.json ? print_list_json() : print_list();
     session->bench.rounds = (unsigned)session->options.rounds;
+    /* Before anything is measured: a report that cannot be written wastes minutes. */
+    status = bench_output_prepare(session);
+    if (status != CLI_GO_ON || session->second_file != NULL)
+        return status != CLI_GO_ON ? status : bench_output_compare(session);
     status = choose_backend(session);
     if (status == CLI_GO_ON)
         status = find_paths(session);
     if (status != CLI_GO_ON)
         return status;
-    return report(session, measure(session));
+    if (session->profiled != NULL)
+        return bench_output_profile(session);
+    return bench_output_report(session, measure(session));
+}
+
+/* The command as it was given: a report says how it was made. */
+static void note_command_line(struct bench_session *session, int argc, char **argv)
+{
+    size_t len = 0;
+    int i;
+
+    for (i = 0; i < argc && len < sizeof session->line; i++)
+        len += (size_t)snprintf(session->line + len, sizeof session->line - len, "%s%s",
+                                i == 0 ? "mayfly " : " ", argv[i]);
 }
 
 int cmd_bench(int argc, char **argv)
 {
-    struct session session;
+    struct bench_session session;
     int status;
 
     memset(&session, 0, sizeof session);
+    note_command_line(&session, argc, argv);
     status = cli_options_parse(argc, argv, &session.options);
     if (status == CLI_GO_ON)
         status = run_session(&session);
     free(session.chosen);
     free(session.results);
+    json_decref(session.old_report);
+    json_decref(session.new_report);
     cli_options_fini(&session.options);
     return status;
 }

@@ -27,7 +27,7 @@ static const struct cli_command commands[] = {
     {
         .name = "call",
         .run = cmd_call,
-        .synopsis = "[OPTION...] IMAGE FUNCTION [ARG...]",
+        .synopsis = "[OPTION...] IMAGE FUNCTION [ARG...]  or  --batch IMAGE",
         .summary = "Call a function that an image exports, in a micro-VM.",
         .details = "Arguments are read as the signature says (see 'mayfly inspect IMAGE'):\n"
                    "  bool            true, false, 1, 0\n"
@@ -36,8 +36,11 @@ static const struct cli_command commands[] = {
                    "  string          UTF-8 text\n"
                    "  bytes           text, or hex:00ff...\n"
                    "A string or bytes may be @FILE (the bytes of a file) or @- (standard input);\n"
-                   "@@ at the beginning stands for one @.\n",
-        .options = OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX | CLI_OPT_JSON,
+                   "@@ at the beginning stands for one @.\n"
+                   "With --batch and no function, each line of standard input is a call:\n"
+                   "FUNCTION [ARG...], with quotes as in a shell. Each has a line of output.\n",
+        .options = OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX | CLI_OPT_JSON | CLI_OPT_REPEAT |
+                   CLI_OPT_BATCH | CLI_OPT_ATTENTIVE,
         .stop_at_operand = true,
     },
     {
@@ -64,9 +67,12 @@ static const struct cli_command commands[] = {
         .summary = "Measure this host: each figure beside its floor.",
         .details =
             "A floor is a raw program that makes only the unavoidable system calls, measured\n"
-            "in the same run. NAMEs choose figures; --list names them.\n",
-        .options = CLI_OPT_BACKEND | CLI_OPT_ROUNDS | CLI_OPT_LIST | CLI_OPT_GUESTS | CLI_OPT_JSON |
-                   CLI_OPT_HELP,
+            "in the same run. NAMEs choose figures; --list names them. With --compare, one NAME\n"
+            "may be a second FILE of --json output (a name with a dot or slash); then the two\n"
+            "are compared and nothing is measured.\n",
+        .options = CLI_OPT_BACKEND | CLI_OPT_ROUNDS | CLI_OPT_LIST | CLI_OPT_GUESTS |
+                   CLI_OPT_COMPARE | CLI_OPT_PROFILE | CLI_OPT_SVG | CLI_OPT_MARKDOWN |
+                   CLI_OPT_JSON | CLI_OPT_HELP,
     },
 };
 

@@ -176,16 +176,17 @@ static int add_env(struct cli_options *options, const char *command, const char 
     return CLI_GO_ON;
 }
 
-static int set_rounds(struct cli_options *options, const char *command, const char *text)
+static int set_count(struct cli_options *options, const char *command, int index,
+                     const char *text, uint64_t *count)
 {
     char *end;
 
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end != 0 || errno != 0 || value == 0)
-        return cli_usage_error(command, options->json, "--rounds: '%s' is not a number above 0",
-                               text);
-    options->rounds = value;
+        return cli_usage_error(command, options->json, "--%s: '%s' is not a number above 0",
+                               entries[index].name, text);
+    *count = value;
     return CLI_GO_ON;
 }
 
@@ -235,12 +236,32 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
     case CLI_INDEX_ENV:
         return add_env(options, name, text);
     case CLI_INDEX_ROUNDS:
-        return set_rounds(options, name, text);
+        return set_count(options, name, index, text, &options->rounds);
+    case CLI_INDEX_REPEAT:
+        return set_count(options, name, index, text, &options->repeat);
+    case CLI_INDEX_BATCH:
+        options->batch = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_ATTENTIVE:
+        options->attentive = true;
+        return CLI_GO_ON;
     case CLI_INDEX_LIST:
         options->list = true;
         return CLI_GO_ON;
     case CLI_INDEX_GUESTS:
         options->guests = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_COMPARE:
+        options->compare = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_PROFILE:
+        options->profile = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_SVG:
+        options->svg = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_MARKDOWN:
+        options->markdown = true;
         return CLI_GO_ON;
     case CLI_INDEX_TIME:
         options->time = true;

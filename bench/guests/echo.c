@@ -4,6 +4,9 @@
  */
 #include <mayfly/guest.h>
 
+#include <stdlib.h>
+#include <string.h>
+
 MF_IMPORT(tick, "u64 tick(u64 n)");
 MF_IMPORT(again, "string again(string text)");
 
@@ -18,6 +21,19 @@ static struct mf_value echo_bytes(const struct mf_value *arg)
     return arg[0];
 }
 MF_EXPORT(echo_bytes, "bytes echo_bytes(bytes data)");
+
+/* Reads every byte of the argument and writes every byte of a result of its own. */
+static struct mf_value copy_bytes(const struct mf_value *arg)
+{
+    size_t len = arg[0].bytes.len;
+    void *copy = malloc(len);
+
+    if (copy == NULL)
+        return mf_error("no memory for a copy");
+    memcpy(copy, arg[0].bytes.data, len);
+    return mf_bytes_owned(copy, len, free);
+}
+MF_EXPORT(copy_bytes, "bytes copy_bytes(bytes data)");
 
 /* With one host function inside. */
 static struct mf_value echo_tick(const struct mf_value *arg)

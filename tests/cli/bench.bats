@@ -21,25 +21,42 @@ r = json.load(sys.stdin)
 sys.exit(not eval(sys.argv[1], {"r": r}))' "$1"
 }
 
-# The smoke test of one backend: every figure, one round.
+# Skips the test unless a backend works; sets $backend.
+need_some_backend() {
+    backend=$(some_backend)
+    [ -n "$backend" ] || skip "no backend is usable here"
+}
+
+# The smoke test of one backend: every figure, one round. A thousand sandboxes take too
+# long for a test; a hundred go the same way.
 smoke() {
-    local backend=$1
+    local backend=$1 names
     output=$("$MAYFLY" doctor --json) || true
     if ! check_json "any(b['name'] == '$backend' and b['usable'] for b in r['backends'])"; then
         skip "the backend $backend is not usable here"
     fi
-    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --json
+    names=$("$MAYFLY" bench --list | awk '$1 != "memory_1000" { printf "%s ", $1 }')
+    # shellcheck disable=SC2086
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --json $names
     echo "$stderr"
     [ "$status" -eq 0 ]
-    check_json 'isinstance(r, list) and len(r) >= 8'
+    check_json "[f['name'] for f in r] == '$names'.split()"
     check_json 'all({"name", "backend", "unit", "value", "floor_name"} <= set(f) for f in r)'
-    check_json 'all({"floor", "ratio", "target", "rounds"} <= set(f) for f in r)'
-    check_json 'len({f["name"] for f in r}) == len(r)'
-    check_json 'all(f["value"] > 0 and f["rounds"] == 1 for f in r)'
+    check_json 'all({"floor", "ratio", "target", "rounds", "parts", "noisy"} <= set(f) for f in r)'
+    check_json 'all(f["value"] > 0 for f in r if f["unknown"] is None)'
+    check_json 'all(f["value"] is None and f["unknown"] for f in r if f["unknown"] is not None)'
+    # Only what needs a second CPU or many descriptors may be unknown.
+    check_json 'all(f["name"] in ("attentive", "memory_100") for f in r if f["unknown"])'
+    check_json 'all(f["rounds"] == 1 for f in r)'
+    check_json 'all(f["noisy"] == (f["noise"] is not None) for f in r)'
     # A figure has a floor, its name and a ratio, or none of the three.
     check_json 'all(len({f[k] is None for k in ("floor", "floor_name", "ratio")}) == 1 for f in r)'
     check_json 'all(abs(f["ratio"] * f["floor"] / f["value"] - 1) < 0.01 for f in r if f["floor"])'
     check_json "all(f['backend'] == '$backend' for f in r)"
+    # The parts are there, and a part without a number says why.
+    check_json '{"open", "create", "run", "end"} <= set([f for f in r if f["name"] == "run_hello"][0]["parts"])'
+    check_json 'all(p["note"] for f in r for p in f["parts"].values())'
+    check_json 'all("kernel" in f["parts"] for f in r if f["unit"] == "KiB" and not f["unknown"])'
 }
 
 setup() {
@@ -117,4 +134,198 @@ setup() {
     [ -n "$(some_backend)" ] || skip "no backend is usable here"
     run bash -c '"$MAYFLY" bench --rounds 1 call >/dev/full'
     [ "$status" -eq 125 ]
+}
+
+@test "memory: more descriptors than the soft limit allows" {
+    need_some_backend
+    run --separate-stderr bash -c 'ulimit -Sn 128 && "$MAYFLY" bench --rounds 1 --json memory_100'
+    [ "$status" -eq 0 ]
+    check_json 'r[0]["value"] > 0 if r[0]["unknown"] is None else "descriptors" in r[0]["unknown"]'
+}
+
+@test "one CPU: a figure that needs two says so instead of a number" {
+    need_some_backend
+    command -v taskset >/dev/null || skip "taskset is not installed"
+    run --separate-stderr taskset -c "$(taskset -pc $$ | grep -oE '[0-9]+' | tail -1)" \
+        "$MAYFLY" bench --rounds 1 --json attentive
+    [ "$status" -eq 0 ]
+    check_json 'r[0]["value"] is None and "2 CPUs" in r[0]["unknown"]'
+}
+
+@test "--markdown is a table with command and machine" {
+    need_some_backend
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --markdown call memory_1
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" == "\`mayfly bench --backend $backend --rounds 1 --markdown call memory_1\`"* ]]
+    [[ "${lines[0]}" == *"CPUs, Linux"* ]]
+    [[ "$output" == *"| \`call\` | "*" us | "* ]]
+    # Header, rule and rows have the same number of columns.
+    [ "$(printf '%s\n' "$output" | grep '^|' | tr -cd '|\n' | sort -u | wc -l)" -eq 1 ]
+}
+
+@test "--svg writes one well-formed file, with names, machine and command" {
+    need_some_backend
+    cd "$BATS_TEST_TMPDIR"
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 \
+        --svg '<a&"b>.svg' run_hello call_thread memory_1
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"run_hello"* ]]
+    python3 - '<a&"b>.svg' <<'PYTHON'
+import sys, xml.etree.ElementTree as tree
+root = tree.parse(sys.argv[1]).getroot()
+space = "{http://www.w3.org/2000/svg}"
+assert root.tag == space + "svg"
+texts = [e.text or "" for e in root.iter(space + "text")]
+assert "run_hello" in texts and "call_thread" in texts and "memory_1" not in texts
+assert any("CPUs, Linux" in t for t in texts)
+assert any('--svg <a&"b>.svg' in t for t in texts)
+assert len(root.findall(".//*[@class='floor']")) == 2
+raw = open(sys.argv[1], encoding="utf-8").read()
+assert "prefers-color-scheme" in raw and "href" not in raw and "url(" not in raw
+PYTHON
+    # Nothing is left beside it, and others may read it.
+    [ "$(find . -name '*svg*' | wc -l)" -eq 1 ]
+    [ "$(stat -c %a '<a&"b>.svg')" = "$(printf '%o' $((0666 & ~$(umask))))" ]
+}
+
+@test "--svg: what cannot be written is told before anything is measured" {
+    run "$MAYFLY" bench --svg /nowhere/a.svg --guests /nowhere call
+    [ "$status" -eq 125 ]
+    [[ "$output" == *"--svg"*"/nowhere/a.svg"* ]]
+    [[ "$output" != *"guest"* ]]
+    run "$MAYFLY" bench --svg /dev/null call
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"no regular file"* ]]
+    [ -c /dev/null ]
+}
+
+@test "--compare: a run beside an earlier one" {
+    need_some_backend
+    "$MAYFLY" bench --backend "$backend" --rounds 1 --json call nested >"$BATS_TEST_TMPDIR/old.json"
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 \
+        --compare "$BATS_TEST_TMPDIR/old.json" call
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"old: $BATS_TEST_TMPDIR/old.json"* ]]
+    [[ "$output" == *"new: this run"* ]]
+    [[ "$output" == *"call "* && "$output" != *"nested"* ]]
+    [ -z "$stderr" ]
+}
+
+# report NAME VALUE RATIO [MACHINE]: a report of one figure.
+report() {
+    printf '[{"name": "%s", "backend": "kvm", "unit": "us", "value": %s, "ratio": %s,
+        "machine": "%s", "noisy": false}]' "$1" "$2" "$3" "${4:-m}"
+}
+
+@test "--compare: two files, ratios and what is missing" {
+    cd "$BATS_TEST_TMPDIR"
+    report call 50 2 >old.json
+    report call 25 1.5 >new.json
+    run --separate-stderr "$MAYFLY" bench --compare old.json new.json --json
+    [ "$status" -eq 0 ]
+    check_json 'len(r) == 1 and r[0]["value_change"] == 0.5 and r[0]["ratio_change"] == 0.75'
+    report nested null null 'other \u001b[31m' >new.json
+    run --separate-stderr "$MAYFLY" bench --compare old.json new.json
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"nested"*"only in the new report"* ]]
+    [[ "$output" == *"call "*"only in the old report"* ]]
+    [[ "$stderr" == *"different machines"*"other"* ]]
+    [[ "$stderr" != *$'\x1b'* ]]
+    run --separate-stderr "$MAYFLY" bench --compare old.json new.json call
+    [[ "$output" != *"nested"* ]]
+}
+
+@test "--compare: files that are no report" {
+    cd "$BATS_TEST_TMPDIR"
+    report call 50 2 >good.json
+    local bad
+    for bad in '' '{' '[]' '{"name": "call"}' '[1]' '[{"name": "call"}]' "$(report 'a b' 1 1)" \
+        "$(report call '"x"' 1)" "$(report call -1 1)" "$(report call 1 '[]')" \
+        "[$(report call 1 1 | tr -d '[]'), $(report call 1 1 | tr -d '[]')]"; do
+        printf '%s' "$bad" >bad.json
+        run "$MAYFLY" bench --compare bad.json good.json
+        [ "$status" -eq 2 ]
+        [[ "$output" == *"bad.json"* ]]
+        run "$MAYFLY" bench --compare good.json ./bad.json
+        [ "$status" -eq 2 ]
+    done
+    head -c 5000000 /dev/zero >bad.json
+    run "$MAYFLY" bench --compare bad.json good.json
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"too large"* ]]
+    run "$MAYFLY" bench --compare /nowhere/old.json call
+    [ "$status" -eq 125 ]
+    [[ "$output" == *"/nowhere/old.json"* ]]
+    run "$MAYFLY" bench --compare "$BATS_TEST_TMPDIR" call
+    [ "$status" -eq 125 ]
+}
+
+@test "--profile counts what an operation does" {
+    need_some_backend
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 2 --profile call --json
+    [ "$status" -eq 0 ]
+    check_json 'r["name"] == "call" and r["operations"] == 40'
+    check_json '{c["name"]: c["value"] for c in r["counts"]}["entries into the guest"] == 1'
+    # A count that is not there has a reason.
+    check_json 'all(c["note"] for c in r["counts"] if c["value"] is None)'
+    check_json '{"instructions", "page faults", "KVM exits"} <= {c["name"] for c in r["counts"]}'
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --profile create
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"entries into the guest"*"mf_sandbox_get_stats"* ]]
+    [[ "$output" == *"system calls"* ]]
+}
+
+@test "kvm: one system call per call, and two with a host function inside" {
+    output=$("$MAYFLY" doctor --json) || true
+    check_json "any(b['name'] == 'kvm' and b['usable'] for b in r['backends'])" ||
+        skip "the backend kvm is not usable here"
+    local pair
+    for pair in call:1 call_host:2; do
+        run --separate-stderr "$MAYFLY" bench --backend kvm --rounds 2 --profile "${pair%:*}" --json
+        [ "$status" -eq 0 ]
+        if check_json 'any(c["value"] is None for c in r["counts"] if c["name"] == "system calls")'
+        then
+            skip "ptrace is not allowed here"
+        fi
+        check_json "{c['name']: c['value'] for c in r['counts']}['system calls'] == ${pair#*:}"
+        check_json "{c['name']: c['value'] for c in r['counts']}['ioctl'] == ${pair#*:}"
+    done
+}
+
+@test "--profile: what is no operation, or unknown" {
+    need_some_backend
+    run "$MAYFLY" bench --profile memory_1
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"no operation"* ]]
+    run "$MAYFLY" bench --profile cal
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"did you mean 'call'?"* ]]
+}
+
+@test "options that do not go together are refused" {
+    cd "$BATS_TEST_TMPDIR"
+    report call 50 2 >a.json
+    local options
+    while read -r options; do
+        # shellcheck disable=SC2086
+        run "$MAYFLY" bench $options
+        echo "$options: $status: $output"
+        [ "$status" -eq 2 ]
+    done <<'LIST'
+--json --markdown
+--list --svg a.svg
+--list --profile call
+--list --compare a.json
+--profile call --svg a.svg
+--profile call --compare a.json
+--profile call nested
+--compare a.json --markdown
+--compare a.json a.json a.json
+--compare a.json a.json --svg b.svg
+--compare a.json a.json --rounds 3
+--compare a.json a.json nosuch
+--compare
+--svg
+--profile
+LIST
 }
