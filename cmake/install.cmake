@@ -35,7 +35,12 @@ endif()
 if(TARGET mayfly_cli)
     file(RELATIVE_PATH bin_to_lib
         ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
-    set_target_properties(mayfly_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}")
+    # The same run path in the build tree, where the library stands beside the command:
+    # CMake would pad another one to this length with empty entries, and an empty entry
+    # means the current directory.
+    set_target_properties(mayfly_cli PROPERTIES
+        INSTALL_RPATH "$ORIGIN/${bin_to_lib};$ORIGIN"
+        BUILD_WITH_INSTALL_RPATH ON)
     install(TARGETS mayfly_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
