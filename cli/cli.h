@@ -18,7 +18,8 @@
  */
 #define CLI_STATUS_LIST(X)                                                                        \
     X(CLI_OK, 0, "success; run: the program's own status, 0 to 255")                              \
-    X(CLI_FAILED, 1, "call: the function reported an error; doctor: no usable backend")           \
+    X(CLI_FAILED, 1, "call: the function reported an error; doctor: no usable backend; "          \
+                     "snapshot: the files differ, or one is not good")                            \
     X(CLI_USAGE, 2, "wrong command, option, function or argument")                                \
     X(CLI_LIMIT, 123, "a limit of the guest other than time: output, host calls")                 \
     X(CLI_DEADLINE, 124, "--timeout or --cpu-time ran out")                                       \
@@ -39,7 +40,7 @@ struct cli_command {
     const char *synopsis;              /* what follows "mayfly NAME" */
     const char *summary;               /* one line */
     const char *details;               /* paragraphs for --help; ends in a newline, or "" */
-    unsigned options;                  /* CLI_OPT_* that it takes */
+    uint64_t options;                  /* CLI_OPT_* that it takes */
     bool stop_at_operand;              /* options end at the first operand */
 };
 
@@ -49,6 +50,8 @@ const struct cli_command *cli_command_find(const char *name);
 int cmd_run(int argc, char **argv);
 int cmd_call(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 
@@ -77,6 +80,13 @@ int cmd_bench(int argc, char **argv);
     X(REPEAT, "repeat", 0, "N", "call N times, and print the last result")                         \
     X(BATCH, "batch", 0, NULL, "take calls from standard input, or those of --repeat, in batches") \
     X(ATTENTIVE, "attentive", 0, NULL, "keep the guest on a processor between calls")              \
+    X(OUTPUT, "output", 'o', "FILE", "the snapshot file to write")                                 \
+    X(CALL, "call", 0, "'FUNCTION ARG...'", "call this first; repeatable, in this order")          \
+    X(RUN, "run", 0, NULL, "run the program, and freeze it after --after")                         \
+    X(AFTER, "after", 0, "TIME", "stop what runs after this time, like 2s, and freeze it")         \
+    X(PARENT, "parent", 0, "FILE", "write only what differs from this snapshot")                   \
+    X(COMPRESS, "compress", 0, NULL, "compress it (zstd)")                                         \
+    X(STORE, "store", 0, "DIR", "where parents of snapshots are looked for, too")                  \
     X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
     X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
     X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")             \
@@ -91,7 +101,8 @@ enum cli_option_index {
 };
 
 enum cli_option_bit {
-#define CLI_OPTION_BIT(id, name, letter, argument, help) CLI_OPT_##id = 1 << CLI_INDEX_##id,
+#define CLI_OPTION_BIT(id, name, letter, argument, help) \
+    CLI_OPT_##id = UINT64_C(1) << CLI_INDEX_##id,
     CLI_OPTION_LIST(CLI_OPTION_BIT)
 #undef CLI_OPTION_BIT
 };
@@ -107,6 +118,11 @@ struct cli_options {
     uint64_t rounds, repeat;
     const char *guests;
     const char *compare, *profile, *svg; /* NULL: not given */
+    const char *output, *parent, *store;
+    const char **calls; /* of --call; freed by cli_options_fini */
+    size_t ncalls;
+    uint64_t after_ns;
+    bool run, compress;
     bool list, time, json, color, verbose, markdown, batch, attentive;
     char **operands; /* what follows the options; NULL-terminated */
     int noperands;
@@ -121,6 +137,10 @@ struct cli_options {
  * *options is to be given to cli_options_fini in every case.
  */
 int cli_options_parse(int argc, char **argv, struct cli_options *options);
+
+/* The same for a command that is in no table of main.c: "snapshot create". */
+int cli_options_parse_for(const struct cli_command *command, int argc, char **argv,
+                          struct cli_options *options);
 void cli_options_fini(struct cli_options *options);
 
 /* Prints the help of a command to standard output; returns the exit status. */

@@ -1,6 +1,7 @@
-/* mayfly inspect: what an image holds. Nothing of it is run. */
-#include "cli.h"
-#include "report.h"
+/* mayfly inspect: what an image, or a snapshot, holds. Nothing of it is run. */
+#include "inspect.h"
+#include "snapfile.h"
+#include "snapshot.h"
 #include "text.h"
 #include "units.h"
 
@@ -64,19 +65,20 @@ static json_t *abi_json(const struct mf_image_info *info)
                      (json_int_t)info->abi_features);
 }
 
-static int print_json(const struct mf_image *image, const struct mf_image_info *info)
+json_t *inspect_image_json(const struct mf_image *image)
 {
-    json_t *object =
-        json_pack("{s:o, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o}", "name",
-                  report_text_json(info->name), "file_bytes", (json_int_t)info->file_bytes,
-                  "load_bytes", (json_int_t)info->load_bytes, "memory_bytes",
-                  (json_int_t)info->memory_bytes, "entry", (json_int_t)info->entry, "static_pie",
-                  info->position_independent, "symbols", (json_int_t)info->nsymbols, "abi",
-                  abi_json(info), "segments", segments_json(image, info->nsegments), "exports",
-                  signatures_json(image, info->nexports, mf_image_export), "imports",
-                  signatures_json(image, info->nimports, mf_image_import));
+    struct mf_image_info all, *info = &all;
 
-    return report_print_json(object, CLI_OK);
+    mf_image_get_info(image, info);
+    return json_pack(
+        "{s:o, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:o, s:o}", "name",
+        report_text_json(info->name), "file_bytes", (json_int_t)info->file_bytes, "load_bytes",
+        (json_int_t)info->load_bytes, "memory_bytes", (json_int_t)info->memory_bytes, "entry",
+        (json_int_t)info->entry, "static_pie", info->position_independent, "symbols",
+        (json_int_t)info->nsymbols, "abi", abi_json(info), "segments",
+        segments_json(image, info->nsegments), "exports",
+        signatures_json(image, info->nexports, mf_image_export), "imports",
+        signatures_json(image, info->nimports, mf_image_import));
 }
 
 static void print_summary(const struct mf_image_info *info)
@@ -128,23 +130,31 @@ static void print_signatures(const char *title, const struct mf_image *image, si
     }
 }
 
-static int inspect(const char *path, bool json)
+void inspect_print_image(const struct mf_image *image)
+{
+    struct mf_image_info info;
+
+    mf_image_get_info(image, &info);
+    print_summary(&info);
+    print_segments(image, info.nsegments);
+    print_signatures("Exported functions", image, info.nexports, mf_image_export);
+    print_signatures("Host functions that it needs", image, info.nimports, mf_image_import);
+}
+
+static int inspect(const char *path, const struct cli_options *options)
 {
     struct mf_error err = {0};
-    struct mf_image_info info;
     struct mf_image *image;
 
+    if (snapfile_recognise(path))
+        return snapshot_show("inspect", path, options);
     if (mf_image_open(path, &image, &err) != MF_OK)
-        return cli_library_error("inspect", json, &err);
+        return cli_library_error("inspect", options->json, &err);
     int status;
-    mf_image_get_info(image, &info);
-    if (json) {
-        status = print_json(image, &info);
+    if (options->json) {
+        status = report_print_json(inspect_image_json(image), CLI_OK);
     } else {
-        print_summary(&info);
-        print_segments(image, info.nsegments);
-        print_signatures("Exported functions", image, info.nexports, mf_image_export);
-        print_signatures("Host functions that it needs", image, info.nimports, mf_image_import);
+        inspect_print_image(image);
         status = cli_finish(CLI_OK);
     }
     mf_image_close(image);
@@ -160,7 +170,7 @@ int cmd_inspect(int argc, char **argv)
         status = cli_usage_error("inspect", options.json,
                                  options.noperands == 0 ? "which image?" : "one image at a time");
     if (status == CLI_GO_ON)
-        status = inspect(options.operands[0], options.json);
+        status = inspect(options.operands[0], &options);
     cli_options_fini(&options);
     return status;
 }

@@ -1,9 +1,10 @@
 /*
- * One image in one sandbox, for `run` and `call`: options of the command line
- * become options of the library, and every phase is timed.
+ * One image or snapshot in one sandbox: options of the command line become options of
+ * the library, and every phase is timed.
  */
 #include "guest.h"
 #include "interrupt.h"
+#include "snapfile.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -14,6 +15,9 @@
 /* The library's own defaults; more is asked for only when they do not do. */
 #define DEFAULT_MEMORY  (64 * MIB)
 #define DEFAULT_MAILBOX (UINT64_C(64) << 10)
+
+/* The library's bound for guest memory. */
+#define MOST_MEMORY (UINT64_C(64) << 30)
 
 void guest_init(struct guest *guest, const char *command, const struct cli_options *options)
 {
@@ -27,18 +31,63 @@ void guest_init(struct guest *guest, const char *command, const struct cli_optio
 int guest_open(struct guest *guest, const char *path)
 {
     uint64_t begin = report_now();
-    int status = mf_image_open(path, &guest->image, &guest->err);
+    int status;
 
+    guest->path = path;
+    if (snapfile_recognise(path)) {
+        status = snapfile_open(path, guest->options, &guest->snapshot, &guest->err);
+        if (status == MF_OK)
+            guest->image = mf_snapshot_image(guest->snapshot);
+    } else {
+        status = mf_image_open(path, &guest->image, &guest->err);
+    }
     guest->times.open = report_now() - begin;
     return status;
+}
+
+enum mf_stopped guest_frozen(const struct guest *guest)
+{
+    struct mf_snapshot_info info = {.size = sizeof info};
+
+    if (guest->snapshot == NULL)
+        return MF_STOPPED_NOTHING;
+    mf_snapshot_get_info(guest->snapshot, &info);
+    return info.stopped;
+}
+
+/* A snapshot is a guest that was made: nothing can be said any more about how to make it. */
+static int check_snapshot_options(struct guest *guest, char **args)
+{
+    const struct cli_options *given = guest->options;
+    const char *what = given->memory_bytes != 0    ? "--memory"
+                       : given->stack_bytes != 0   ? "--stack"
+                       : given->mailbox_bytes != 0 ? "--mailbox"
+                       : given->nenv != 0          ? "--env"
+                                                   : NULL;
+
+    if (what != NULL)
+        return mf_fail(&guest->err, MF_E_ARGUMENT,
+                       "%s: %.120s is a snapshot and has its own; give it to 'mayfly snapshot "
+                       "create'", what, guest->path);
+    if (args != NULL && args[1] != NULL)
+        return mf_fail(&guest->err, MF_E_ARGUMENT,
+                       "'%.60s': %.120s is a snapshot and has its arguments already", args[1],
+                       guest->path);
+    if (guest_frozen(guest) != MF_STOPPED_NOTHING && !guest->resumes)
+        return mf_fail(&guest->err, MF_E_ARGUMENT,
+                       "%.120s was %s; 'mayfly resume %.40s' lets it run on", guest->path,
+                       snapfile_stopped_text(guest_frozen(guest)), guest->path);
+    return MF_OK;
 }
 
 /*
  * Guest memory when --memory does not say: the default, or what image, stack and
  * mailbox take plus room to work. The mailbox counts six times: two rings and
- * the exchange area lie in guest memory, and the guest may hold copies.
+ * the exchange area lie in guest memory, and the guest may hold copies. Large input
+ * does not lie there, but the guest may copy it, and make a result of its size.
  */
-static uint64_t choose_memory(const struct guest *guest, uint64_t stack, uint64_t mailbox)
+static uint64_t choose_memory(const struct guest *guest, uint64_t stack, uint64_t mailbox,
+                              uint64_t input)
 {
     struct mf_image_info info;
     uint64_t memory;
@@ -49,37 +98,54 @@ static uint64_t choose_memory(const struct guest *guest, uint64_t stack, uint64_
     if (mailbox > DEFAULT_MAILBOX && (__builtin_mul_overflow(mailbox, 6, &mailbox) ||
                                       __builtin_add_overflow(memory, mailbox, &memory)))
         return DEFAULT_MEMORY;
-    if (__builtin_add_overflow(memory, 32 * MIB, &memory) || memory <= DEFAULT_MEMORY)
+    if (__builtin_add_overflow(memory, 32 * MIB + 3 * (input < MOST_MEMORY ? input : 0), &memory) ||
+        memory <= DEFAULT_MEMORY)
         return DEFAULT_MEMORY;
     return memory & ~(MIB - 1);
 }
 
-int guest_create(struct guest *guest, char **args, uint64_t mailbox_bytes,
+/* A sandbox of an image: the command line says what is in it. */
+static int create_new(struct guest *guest, char **args, uint64_t input_bytes,
+                      struct mf_sandbox_options *options)
+{
+    const struct cli_options *given = guest->options;
+
+    options->memory_bytes = given->memory_bytes;
+    options->stack_bytes = given->stack_bytes;
+    options->mailbox_bytes = given->mailbox_bytes;
+    options->args = (const char *const *)args;
+    options->env = given->env;
+    if (options->memory_bytes == 0)
+        options->memory_bytes =
+            choose_memory(guest, options->stack_bytes, options->mailbox_bytes, input_bytes);
+    return mf_sandbox_create(guest->image, NULL, options, &guest->sandbox, &guest->err);
+}
+
+int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
                  uint64_t max_output_bytes)
 {
     const struct cli_options *given = guest->options;
     struct mf_sandbox_options options = {
         .size = sizeof options,
         .backend = given->backend,
-        .memory_bytes = given->memory_bytes,
-        .stack_bytes = given->stack_bytes,
-        .mailbox_bytes = given->mailbox_bytes != 0 ? given->mailbox_bytes : mailbox_bytes,
         .timeout_ns = given->timeout_ns,
         .cpu_time_ns = given->cpu_time_ns,
         .max_output_bytes =
             given->max_output_bytes != 0 ? given->max_output_bytes : max_output_bytes,
-        .args = (const char *const *)args,
-        .env = given->env,
     };
 
-    if (options.memory_bytes == 0)
-        options.memory_bytes = choose_memory(guest, options.stack_bytes, options.mailbox_bytes);
+    int status = guest->snapshot != NULL ? check_snapshot_options(guest, args) : MF_OK;
+    if (status != MF_OK)
+        return status;
     guestio_init(&guest->io, &options.io);
-    int status = interrupt_init(&guest->err);
+    status = interrupt_init(&guest->err);
     if (status != MF_OK)
         return status;
     uint64_t begin = report_now();
-    status = mf_sandbox_create(guest->image, NULL, &options, &guest->sandbox, &guest->err);
+    status = guest->snapshot != NULL
+                 ? mf_sandbox_create_from(guest->snapshot, NULL, &options, &guest->sandbox,
+                                          &guest->err)
+                 : create_new(guest, args, input_bytes, &options);
     guest->times.create = report_now() - begin;
     if (status != MF_OK)
         return status;
@@ -91,6 +157,17 @@ int guest_create(struct guest *guest, char **args, uint64_t mailbox_bytes,
         fputc('\n', stderr);
     }
     return MF_OK;
+}
+
+int guest_start(struct guest *guest)
+{
+    /* Whoever was frozen between calls waits for them; another one is started by its first. */
+    if (guest->snapshot != NULL)
+        return MF_OK;
+    uint64_t begin = guest_begin_phase(guest);
+    int status = mf_sandbox_start(guest->sandbox, &guest->err);
+    guest->times.init = guest_end_phase(guest, begin);
+    return status;
 }
 
 uint64_t guest_begin_phase(struct guest *guest)
@@ -135,7 +212,10 @@ void guest_fini(struct guest *guest)
 {
     interrupt_watch(NULL);
     mf_sandbox_destroy(guest->sandbox);
-    mf_image_close(guest->image);
+    if (guest->snapshot == NULL)
+        mf_image_close(guest->image);
+    mf_snapshot_close(guest->snapshot);
     guest->sandbox = NULL;
     guest->image = NULL;
+    guest->snapshot = NULL;
 }

@@ -1,4 +1,4 @@
-/* What `run` and `call` have in common: one image in one sandbox. */
+/* What the commands that run guests have in common: one image, or snapshot, in one sandbox. */
 #ifndef CLI_GUEST_H
 #define CLI_GUEST_H
 
@@ -9,7 +9,10 @@
 struct guest {
     const char *command;
     const struct cli_options *options;
+    const char *path; /* of what was opened */
     struct mf_image *image;
+    struct mf_snapshot *snapshot; /* what was opened, or NULL; it holds `image` then */
+    bool resumes;                 /* set by commands that let a frozen guest run on */
     struct mf_sandbox *sandbox;
     struct guestio io;
     struct report_times times;
@@ -19,17 +22,24 @@ struct guest {
 /* Prepares *guest for the command. */
 void guest_init(struct guest *guest, const char *command, const struct cli_options *options);
 
-/* Opens the image at `path`. Returns 0 or MF_E_*, with guest->err filled. */
+/* Opens the image or snapshot at `path`. Returns 0 or MF_E_*, with guest->err filled. */
 int guest_open(struct guest *guest, const char *path);
 
 /*
- * Makes the sandbox: `args` is argv of main or NULL; `mailbox_bytes` and
- * `max_output_bytes` are used where the options say nothing (0: the library's
- * default). From then on signals stop the guest. With --verbose says which
- * backend it is. Returns 0 or MF_E_*.
+ * Makes the sandbox: `args` is argv of main or NULL; `input_bytes` is what its calls will
+ * be given; `max_output_bytes` is used where the options say nothing (0: the library's
+ * default). A snapshot has all but the limits already: options that say otherwise are
+ * refused, and so is a frozen guest unless guest->resumes. From then on signals stop the
+ * guest. With --verbose says which backend it is. Returns 0 or MF_E_*.
  */
-int guest_create(struct guest *guest, char **args, uint64_t mailbox_bytes,
+int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
                  uint64_t max_output_bytes);
+
+/* Runs the guest until it waits for calls, unless it does so already. Returns 0 or MF_E_*. */
+int guest_start(struct guest *guest);
+
+/* What the snapshot that was opened is in the middle of. */
+enum mf_stopped guest_frozen(const struct guest *guest);
 
 /* Begins a phase in which the guest runs; returns the time for guest_end_phase. */
 uint64_t guest_begin_phase(struct guest *guest);
@@ -46,7 +56,7 @@ int guest_fail(struct guest *guest);
 /* Prints --verbose or --time. `phase` names times.run. */
 void guest_report(const struct guest *guest, const char *phase);
 
-/* Ends sandbox and image; half-made guests are allowed. */
+/* Ends sandbox, image and snapshot; half-made guests are allowed. */
 void guest_fini(struct guest *guest);
 
 #endif

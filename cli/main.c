@@ -53,6 +53,36 @@ static const struct cli_command commands[] = {
         .options = CLI_OPT_JSON | CLI_OPT_HELP,
     },
     {
+        .name = "snapshot",
+        .run = cmd_snapshot,
+        .synopsis = "create|inspect|verify|diff|export|import ...",
+        .summary = "Freeze guests into files, and look at such files.",
+        .details = "  create IMAGE -o FILE               start a guest, make calls, freeze it\n"
+                   "  create --run PROGRAM --after TIME -o FILE\n"
+                   "                                     freeze a program that is running\n"
+                   "  inspect FILE                       show what a snapshot holds\n"
+                   "  verify FILE...                     check all bytes of snapshots\n"
+                   "  diff FILE FILE                     show which pages differ\n"
+                   "  export FILE DIR                    make an OCI image layout of it\n"
+                   "  import DIR -o FILE                 and back\n"
+                   "'mayfly snapshot create --help' and so on show which options each one takes;\n"
+                   "'mayfly call FILE' and 'mayfly resume FILE' use a snapshot.\n",
+        .options = CLI_OPT_OUTPUT | CLI_OPT_CALL | CLI_OPT_RUN | CLI_OPT_AFTER | CLI_OPT_PARENT |
+                   CLI_OPT_COMPRESS | CLI_OPT_STORE | OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX |
+                   CLI_OPT_JSON,
+    },
+    {
+        .name = "resume",
+        .run = cmd_resume,
+        .synopsis = "[OPTION...] FILE",
+        .summary = "Let what a snapshot froze run on.",
+        .details = "A program has the standard streams of this command, and its exit status is\n"
+                   "that of the command. A call prints its result, as 'mayfly call' does. The\n"
+                   "snapshot stays as it is: it can be resumed any number of times, anywhere.\n",
+        .options = CLI_OPT_BACKEND | CLI_OPT_TIMEOUT | CLI_OPT_CPU_TIME | CLI_OPT_MAX_OUTPUT |
+                   CLI_OPT_STORE | CLI_OPT_TIME | CLI_OPT_JSON | CLI_OPT_VERBOSE | CLI_OPT_HELP,
+    },
+    {
         .name = "doctor",
         .run = cmd_doctor,
         .synopsis = "[OPTION...]",

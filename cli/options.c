@@ -48,7 +48,7 @@ static void build_tables(const struct cli_command *command, struct getopt_tables
         *s++ = '+';
     *s++ = ':';
     for (size_t i = 0; i < LEN(entries); i++) {
-        if (!(command->options & 1u << i))
+        if (!(command->options & UINT64_C(1) << i))
             continue;
         bool takes = entries[i].argument != NULL;
         tables->longs[n].name = entries[i].name;
@@ -104,7 +104,7 @@ static int refuse_option(const struct cli_command *command, bool json, char **ar
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
     const char *near = NULL;
     for (size_t i = 0; i < LEN(entries); i++) {
-        if (!(command->options & 1u << i) || !text_is_near(name, entries[i].name))
+        if (!(command->options & UINT64_C(1) << i) || !text_is_near(name, entries[i].name))
             continue;
         if (near != NULL && strncmp(name, near, strlen(name)) == 0)
             return cli_usage_error(command->name, json, "option --%s may be --%s or --%s", name,
@@ -173,6 +173,19 @@ static int add_env(struct cli_options *options, const char *command, const char 
     options->env = env;
     env[options->nenv++] = text;
     env[options->nenv] = NULL;
+    return CLI_GO_ON;
+}
+
+static int add_call(struct cli_options *options, const char *command, const char *text)
+{
+    const char **calls = realloc(options->calls, (options->ncalls + 1) * sizeof *calls);
+    if (calls == NULL) {
+        struct mf_error err = {0};
+        mf_fail(&err, MF_E_NO_MEMORY, "out of memory");
+        return cli_library_error(command, options->json, &err);
+    }
+    options->calls = calls;
+    calls[options->ncalls++] = text;
     return CLI_GO_ON;
 }
 
@@ -245,6 +258,25 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
     case CLI_INDEX_ATTENTIVE:
         options->attentive = true;
         return CLI_GO_ON;
+    case CLI_INDEX_OUTPUT:
+        options->output = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_CALL:
+        return add_call(options, name, text);
+    case CLI_INDEX_RUN:
+        options->run = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_AFTER:
+        return set_duration(options, name, index, text, &options->after_ns);
+    case CLI_INDEX_PARENT:
+        options->parent = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_COMPRESS:
+        options->compress = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_STORE:
+        options->store = text;
+        return CLI_GO_ON;
     case CLI_INDEX_LIST:
         options->list = true;
         return CLI_GO_ON;
@@ -281,7 +313,12 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
 
 int cli_options_parse(int argc, char **argv, struct cli_options *options)
 {
-    const struct cli_command *command = cli_command_find(argv[0]);
+    return cli_options_parse_for(cli_command_find(argv[0]), argc, argv, options);
+}
+
+int cli_options_parse_for(const struct cli_command *command, int argc, char **argv,
+                          struct cli_options *options)
+{
     struct getopt_tables tables;
     int value;
 
@@ -309,6 +346,7 @@ int cli_options_parse(int argc, char **argv, struct cli_options *options)
 void cli_options_fini(struct cli_options *options)
 {
     free(options->env);
+    free(options->calls);
     memset(options, 0, sizeof *options);
 }
 
@@ -321,7 +359,7 @@ int cli_command_help(const struct cli_command *command)
     for (size_t i = 0; i < LEN(entries); i++) {
         char left[48];
 
-        if (!(command->options & 1u << i))
+        if (!(command->options & UINT64_C(1) << i))
             continue;
         snprintf(left, sizeof left, "--%s%s%s", entries[i].name,
                  entries[i].argument != NULL ? " " : "",

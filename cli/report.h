@@ -39,6 +39,9 @@ void report_time_line(const struct report_times *times, const char *phase);
 json_t *report_times_json(const struct report_times *times, const char *phase);
 json_t *report_stats_json(const struct mf_sandbox *sandbox);
 
+/* What the member "error" of JSON output says. */
+json_t *report_error_json(const struct mf_error *err);
+
 /* A JSON string of text that may be no UTF-8 (names in files, messages). */
 json_t *report_text_json(const char *text);
 

@@ -123,7 +123,7 @@ MF_API int64_t mf_snapshot_diff(const struct mf_snapshot *a, const struct mf_sna
 
 struct mf_snapshot_write_options {
     size_t size;  /* sizeof(struct mf_snapshot_write_options) */
-    int compress; /* 1: zstd for each page */
+    int compress; /* 1: zstd; opening it costs time and memory, as it cannot be mapped */
     /*
      * Write only the difference to this snapshot, an ancestor of the one written (or one that was
      * opened from a file), which the reader must have: its digest is named. NULL: complete.
@@ -165,8 +165,74 @@ struct mf_snapshot_open_options {
 MF_API int mf_snapshot_open(const char *path, const struct mf_snapshot_open_options *options,
                             struct mf_snapshot **out, struct mf_error *err);
 
-/* The digest of the file that it came from or was last written to; false: none. */
+/* The digest of the file that it came from or was first written to; false: none. */
 MF_API bool mf_snapshot_digest(const struct mf_snapshot *snapshot, uint8_t digest[MF_DIGEST_BYTES]);
+
+/*
+ * Checks everything in a snapshot file and in its parents, like opening it without
+ * `trusted` (which is not looked at); if its name is a digest, it must be the right one. `digest`
+ * (may be NULL) gets the SHA-256. Errors: those of mf_snapshot_open.
+ */
+MF_API int mf_snapshot_verify(const char *path, const struct mf_snapshot_open_options *options,
+                              uint8_t digest[MF_DIGEST_BYTES], struct mf_error *err);
+
+/* What a snapshot file says of itself in its head. */
+struct mf_snapshot_file_info {
+    size_t size;               /* sizeof(struct mf_snapshot_file_info) */
+    uint32_t version;          /* of the format: major << 16 | minor */
+    uint32_t min_version;      /* the oldest reader that can open it */
+    uint64_t file_bytes;
+    uint64_t memory_bytes;     /* guest memory */
+    uint64_t pages;            /* guest pages of 4 KiB that it has, or says to be zero */
+    uint64_t stored_pages;     /* of them in the file: equal ones are there once */
+    uint64_t image_bytes;      /* of the program; 0: it has that of its parent */
+    uint64_t taken_unix_ns;
+    int compressed, has_parent;
+    uint8_t parent[MF_DIGEST_BYTES]; /* if has_parent */
+    char tool[48], program[64];      /* who wrote it; the program's name. Printable ASCII */
+};
+
+/*
+ * Reads the head of a snapshot file, without its parents. Fills *info as far as its `size`
+ * goes. Only the head is checked. Errors: those of mf_snapshot_open but MF_E_PARENT.
+ */
+MF_API int mf_snapshot_get_file_info(const char *path, struct mf_snapshot_file_info *info,
+                                     struct mf_error *err);
+
+/* ---- stores ---- */
+
+/*
+ * A store is a folder of snapshot files that were checked when they came in, each named by
+ * its digest. Whoever can write there is trusted by those who open its files with `trusted`.
+ *
+ * Copies a snapshot file into the folder `store`, checks the copy in full, and gives it its
+ * name; parents that are not there yet and that are found beside it come first. `digest` (may be
+ * NULL) gets its digest. Errors: those of mf_snapshot_open; then nothing was added
+ * but, perhaps, parents.
+ */
+MF_API int mf_snapshot_store_add(const char *path, const char *store,
+                                 uint8_t digest[MF_DIGEST_BYTES], struct mf_error *err);
+
+/* Calls `fn` for each file of a store. Returns how many there are, or MF_E_SYSTEM. */
+MF_API int64_t mf_snapshot_store_list(const char *store,
+                                      void (*fn)(void *context,
+                                                 const uint8_t digest[MF_DIGEST_BYTES],
+                                                 uint64_t file_bytes),
+                                      void *context, struct mf_error *err);
+
+/*
+ * The path of a file of a store. Cut and NUL-terminated like snprintf; returns the full
+ * length.
+ */
+MF_API size_t mf_snapshot_store_path(const char *store, const uint8_t digest[MF_DIGEST_BYTES],
+                                     char *buf, size_t size);
+
+/* A digest as 64 lower-case hexadecimal digits and a NUL. */
+#define MF_DIGEST_TEXT (2 * MF_DIGEST_BYTES + 1)
+MF_API void mf_digest_format(const uint8_t digest[MF_DIGEST_BYTES], char text[MF_DIGEST_TEXT]);
+
+/* Reads such digits at the start of `text`; what follows is not looked at. False: others. */
+MF_API bool mf_digest_parse(const char *text, uint8_t digest[MF_DIGEST_BYTES]);
 
 #ifdef __cplusplus
 }

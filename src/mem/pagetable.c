@@ -231,7 +231,8 @@ bool pt_unmap(struct mem *mem, mf_gva gva, struct pt_page *page)
 
 struct walk {
     const struct mem *mem;
-    pt_each_fn fn;
+    pt_each_fn fn;             /* may be NULL */
+    pt_each_table_fn table_fn; /* may be NULL */
     void *context;
 };
 
@@ -243,7 +244,10 @@ static void walk_table(const struct walk *walk, mf_gpa table, int level, mf_gva 
         mf_gva gva = base | (mf_gva)i << (PAGE_SHIFT + 9 * level);
         struct pt_page page;
         if (level > 0 && (entry & PTE_PRESENT)) {
-            walk_table(walk, entry & PTE_ADDRESS, level - 1, gva);
+            if (walk->table_fn)
+                walk->table_fn(walk->context, gva, level - 1, entry & PTE_ADDRESS);
+            if (walk->fn || level > 1)
+                walk_table(walk, entry & PTE_ADDRESS, level - 1, gva);
         } else if (level == 0 && (entry & PTE_OWNED)) {
             read_entry(entry, &page);
             walk->fn(walk->context, gva, &page);
@@ -255,6 +259,21 @@ void pt_each(const struct mem *mem, pt_each_fn fn, void *context)
 {
     struct walk walk = {.mem = mem, .fn = fn, .context = context};
     walk_table(&walk, LAYOUT_GPA(PML4), PT_LEVELS - 1, 0);
+}
+
+void pt_each_table(const struct mem *mem, pt_each_table_fn fn, void *context)
+{
+    struct walk walk = {.mem = mem, .table_fn = fn, .context = context};
+    walk_table(&walk, LAYOUT_GPA(PML4), PT_LEVELS - 1, 0);
+}
+
+bool pt_table_of(const struct mem *mem, mf_gva gva, int level, mf_gpa *table)
+{
+    *table = LAYOUT_GPA(PML4);
+    for (int at = PT_LEVELS - 1; at > level; at--)
+        if (!pt_table_at(mem, *table, table_index(gva, at), table))
+            return false;
+    return true;
 }
 
 bool pt_table_at(const struct mem *mem, mf_gpa table, unsigned i, mf_gpa *next)

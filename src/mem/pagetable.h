@@ -58,6 +58,13 @@ uint64_t pt_run(const struct mem *mem, mf_gva gva, uint64_t npages, unsigned nee
 typedef void (*pt_each_fn)(void *context, mf_gva gva, const struct pt_page *page);
 void pt_each(const struct mem *mem, pt_each_fn fn, void *context);
 
+/* The same for each table but the topmost: `level` 0 has leaf entries, 2 is right below the top. */
+typedef void (*pt_each_table_fn)(void *context, mf_gva gva, int level, mf_gpa table);
+void pt_each_table(const struct mem *mem, pt_each_table_fn fn, void *context);
+
+/* The table of that level on the way to `gva`; false when there is none. */
+bool pt_table_of(const struct mem *mem, mf_gva gva, int level, mf_gpa *table);
+
 #define PT_LEVELS 4
 #define PT_ENTRIES 512
 

@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* More than this is given back to the host instead of being cleared. */
+#define WIPE_BY_HAND (1 << 20)
+
 struct arena_chunk {
     struct arena_chunk *older;
     uint64_t len;
@@ -39,6 +42,8 @@ void *arena_alloc(struct arena *arena, uint64_t len)
     if (start > arena->size || len > arena->size - start)
         return NULL;
     arena->used = start + len;
+    if (arena->used > arena->highest)
+        arena->highest = arena->used;
     return arena->base + start;
 }
 
@@ -78,4 +83,14 @@ void arena_release(struct arena *arena, struct arena_mark mark)
 {
     arena->used = mark.used;
     arena_drop_chunks(arena, arena->chunks, mark.chunks);
+}
+
+void arena_wipe(struct arena *arena)
+{
+    arena_reset(arena);
+    if (arena->highest == 0)
+        return;
+    if (arena->highest <= WIPE_BY_HAND || madvise(arena->base, arena->size, MADV_DONTNEED) != 0)
+        memset(arena->base, 0, arena->highest);
+    arena->highest = 0;
 }

@@ -16,6 +16,7 @@ struct arena_chunk;
 struct arena {
     uint8_t *base;
     size_t size, used;
+    size_t highest; /* of `used` since arena_wipe */
     struct arena_chunk *chunks; /* the youngest first */
     uint64_t chunk_bytes;       /* in all chunks */
 };
@@ -43,6 +44,9 @@ void arena_release(struct arena *arena, struct arena_mark mark);
 
 /* Frees the chunks from `first` on up to `end`, which is older and stays; younger ones stay too. */
 void arena_drop_chunks(struct arena *arena, struct arena_chunk *first, struct arena_chunk *end);
+
+/* Gives everything back, and leaves nothing of what was there: for somebody else's use. */
+void arena_wipe(struct arena *arena);
 
 /* Gives everything back. On the call path: nothing to do when there are no chunks. */
 static inline void arena_reset(struct arena *arena)

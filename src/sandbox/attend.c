@@ -59,6 +59,13 @@
 /* Looks for an answer before the caller sleeps: some 20 to 50 us. */
 #define SPINS 1000
 
+/*
+ * How long it sleeps before it looks again by itself: a guest may have more to do
+ * after its answer, and then does not leave at once.
+ */
+#define LOOK_MIN_NS UINT64_C(500000)
+#define LOOK_MAX_NS UINT64_C(20000000)
+
 #define ARENA_BYTES (64u << 10)
 
 struct work {
@@ -399,6 +406,14 @@ static int begin_call(struct attendance *a, const struct image_function *functio
     return 0;
 }
 
+/* Waits until the attendant is out, or for some time; false when that has passed. */
+static bool wait_out(struct attendance *a, uint64_t ns)
+{
+    uint64_t when = limits_now() + ns;
+    struct timespec at = {(time_t)(when / NS_PER_S), (long)(when % NS_PER_S)};
+    return pthread_cond_timedwait(&a->out, &a->core, &at) == 0;
+}
+
 static bool is_over(const struct attendance *a)
 {
     return a->failed || ring_has_answer(&a->sandbox->rings);
@@ -417,8 +432,8 @@ static void wait_for_answer(struct attendance *a, unsigned outs)
     if (is_over(a))
         return;
     want_back(a);
-    while (!is_over(a))
-        pthread_cond_wait(&a->out, &a->core);
+    for (uint64_t pause = LOOK_MIN_NS; !is_over(a); pause = MIN(2 * pause, LOOK_MAX_NS))
+        wait_out(a, pause);
     end_want_back(a);
 }
 
@@ -467,31 +482,20 @@ static int exchange_calls(struct attendance *a, const struct image_function *fun
 
 /* ---- work ---- */
 
-static void deadline_in(uint64_t ns, struct timespec *at)
-{
-    uint64_t when = limits_now() + ns;
-    *at = (struct timespec){(time_t)(when / NS_PER_S), (long)(when % NS_PER_S)};
-}
-
 /* Has the attendant do it. With the lock, which it gives back while it waits. */
 static int do_on_attendant(struct attendance *a, attend_work function, void *argument,
                            struct mf_error *err)
 {
     struct work work = {.function = function, .argument = argument, .err = err};
-    struct timespec at;
     struct limits *limits = &a->sandbox->limits;
     atomic_fetch_add(&limits->idle.turns, 1);
     a->work = &work;
     want_back(a);
     wake_attendant(a);
-    deadline_in(RECALL_NS, &at);
     /* The attendant keeps the lock from the begin of the work to its end. */
-    while (!work.done) {
-        if (pthread_cond_timedwait(&a->out, &a->core, &at) == 0 || work.done)
-            continue;
-        limits_stop(limits, STOP_RECALL);
-        deadline_in(RECALL_NS, &at);
-    }
+    while (!work.done)
+        if (!wait_out(a, RECALL_NS) && !work.done)
+            limits_stop(limits, STOP_RECALL);
     end_want_back(a);
     atomic_fetch_add(&limits->idle.turns, 1);
     return work.rc;

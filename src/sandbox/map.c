@@ -19,6 +19,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "mem/pagetable.h"
+#include "sandbox/attend.h"
 #include "sandbox/sandbox.h"
 
 #include <mayfly/map.h>
@@ -560,51 +561,78 @@ static int check_still(const struct mf_sandbox *sandbox, struct mf_error *err)
     return 0;
 }
 
+/* What is asked for, on its way to the thread that has the sandbox (attend.c). */
+struct map_request {
+    void *data;
+    size_t len;
+    unsigned flags;
+    struct file_range range;
+    uint64_t *address;
+};
+
+static int do_map(struct mf_sandbox *sandbox, void *argument, struct mf_error *err)
+{
+    const struct map_request *r = argument;
+    int rc = check_still(sandbox, err);
+    if (rc == 0)
+        rc = sandbox_check_alive(sandbox, err);
+    return rc == 0 ? map_buffer(sandbox, r->data, r->len, r->flags, r->address, err) : rc;
+}
+
+static int do_map_file(struct mf_sandbox *sandbox, void *argument, struct mf_error *err)
+{
+    struct map_request *r = argument;
+    int rc = check_still(sandbox, err);
+    if (rc == 0)
+        rc = sandbox_check_alive(sandbox, err);
+    return rc == 0 ? map_file(sandbox, &r->range, r->address, err) : rc;
+}
+
 int mf_sandbox_map(struct mf_sandbox *sandbox, void *data, size_t len, unsigned flags,
                    uint64_t *address, struct mf_error *err)
 {
+    struct map_request request = {.data = data, .len = len, .flags = flags, .address = address};
     error_clear(err);
     int rc = check_flags(flags, address, err);
     if (rc == 0)
         rc = check_buffer(data, len, err);
-    if (rc == 0)
-        rc = check_still(sandbox, err);
-    if (rc == 0)
-        rc = sandbox_check_alive(sandbox, err);
-    return rc == 0 ? map_buffer(sandbox, data, len, flags, address, err) : rc;
+    return rc == 0 ? attend_do(sandbox, do_map, &request, err) : rc;
 }
 
 int mf_sandbox_map_file(struct mf_sandbox *sandbox, int fd, uint64_t offset, size_t len,
                         unsigned flags, uint64_t *address, struct mf_error *err)
 {
-    struct file_range range = {
-        .fd = fd, .offset = offset, .len = len, .writes = (flags & MF_MAP_WRITE) != 0};
+    struct map_request request = {
+        .range = {.fd = fd, .offset = offset, .len = len, .writes = (flags & MF_MAP_WRITE) != 0},
+        .address = address,
+    };
     error_clear(err);
     int rc = check_flags(flags, address, err);
     if (rc == 0)
-        rc = check_file(&range, err);
-    if (rc == 0)
-        rc = check_still(sandbox, err);
-    if (rc == 0)
-        rc = sandbox_check_alive(sandbox, err);
-    return rc == 0 ? map_file(sandbox, &range, address, err) : rc;
+        rc = check_file(&request.range, err);
+    return rc == 0 ? attend_do(sandbox, do_map_file, &request, err) : rc;
 }
 
-static int unmap(struct mf_sandbox *sandbox, uint64_t address, struct mf_error *err)
+static int do_unmap(struct mf_sandbox *sandbox, void *argument, struct mf_error *err)
 {
+    const struct map_request *r = argument;
+    int rc = check_still(sandbox, err);
+    if (rc != 0)
+        return rc;
     for (struct mapping **link = &sandbox->mappings.first; *link; link = &(*link)->next) {
-        if ((*link)->level > 0 || (*link)->gva != address)
+        if ((*link)->level > 0 || (*link)->gva != *r->address)
             continue;
-        int rc = write_back(*link, err);
+        rc = write_back(*link, err);
         mapping_end(sandbox, link);
         return rc;
     }
-    return error_set(err, MF_E_ARGUMENT, "nothing is mapped at %#llx", (unsigned long long)address);
+    return error_set(err, MF_E_ARGUMENT, "nothing is mapped at %#llx",
+                     (unsigned long long)*r->address);
 }
 
 int mf_sandbox_unmap(struct mf_sandbox *sandbox, uint64_t address, struct mf_error *err)
 {
+    struct map_request request = {.address = &address};
     error_clear(err);
-    int rc = check_still(sandbox, err);
-    return rc == 0 ? unmap(sandbox, address, err) : rc;
+    return attend_do(sandbox, do_unmap, &request, err);
 }

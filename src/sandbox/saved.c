@@ -168,7 +168,7 @@ int saved_load(struct mf_sandbox *sandbox, const struct saved_state *saved, stru
     sandbox->sys.cpu_base_ns = sandbox->stats.guest_time_ns - saved->cpu_ns;
     sandbox->output_used = saved->output_bytes;
     sandbox->fault.kind = MF_FAULT_NONE;
-    arena_reset(&sandbox->arena);
+    arena_wipe(&sandbox->arena);
     return 0;
 }
 

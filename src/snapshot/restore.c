@@ -46,8 +46,10 @@ static int renew_identity(struct mf_sandbox *sandbox, struct mf_error *err)
 
 /* ---- stale translations ---- */
 
+/* A page that was mapped, or a table (level >= 0) on the way to pages. */
 struct mapping_note {
     mf_gva gva;
+    int level; /* -1: a page */
     struct pt_page page;
 };
 
@@ -57,10 +59,10 @@ struct mappings_before {
     bool failed;
 };
 
-static void note_mapping(void *context, mf_gva gva, const struct pt_page *page)
+static void add_note(struct mappings_before *before, mf_gva gva, int level,
+                     const struct pt_page *page)
 {
-    struct mappings_before *before = context;
-    if (before->failed || page->prot == PT_NONE)
+    if (before->failed)
         return;
     if (before->n == before->capacity) {
         size_t capacity = before->capacity ? 2 * before->capacity : 1024;
@@ -72,7 +74,20 @@ static void note_mapping(void *context, mf_gva gva, const struct pt_page *page)
         before->notes = more;
         before->capacity = capacity;
     }
-    before->notes[before->n++] = (struct mapping_note){.gva = gva, .page = *page};
+    before->notes[before->n++] =
+        (struct mapping_note){.gva = gva, .level = level, .page = *page};
+}
+
+static void note_mapping(void *context, mf_gva gva, const struct pt_page *page)
+{
+    if (page->prot != PT_NONE)
+        add_note(context, gva, -1, page);
+}
+
+static void note_table(void *context, mf_gva gva, int level, mf_gpa table)
+{
+    struct pt_page page = {.gpa = table};
+    add_note(context, gva, level, &page);
 }
 
 static int compare_gpas(const void *a, const void *b)
@@ -81,23 +96,37 @@ static int compare_gpas(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Tells the backend which pages the old tables gave in another way than the new ones. */
+/*
+ * Collects the pages that the old tables gave in another way than the new ones. False when
+ * a table itself went or moved: what a CPU may have kept of it cannot be named.
+ */
+static bool find_stale(const struct mem *mem, const struct mappings_before *before,
+                       mf_gpa *stale, size_t *n)
+{
+    for (size_t i = 0; i < before->n; i++) {
+        const struct mapping_note *note = &before->notes[i];
+        struct pt_page now;
+        if (note->level >= 0) {
+            mf_gpa table;
+            if (!pt_table_of(mem, note->gva, note->level, &table) || table != note->page.gpa)
+                return false;
+            continue;
+        }
+        if (!pt_lookup(mem, note->gva, &now) || now.gpa != note->page.gpa ||
+            now.prot != note->page.prot)
+            stale[(*n)++] = note->page.gpa;
+    }
+    return true;
+}
+
 static void drop_stale(struct mf_sandbox *sandbox, struct mappings_before *before)
 {
     struct vm *vm = sandbox->vm;
     mf_gpa *stale = malloc((before->n + 1) * sizeof *stale);
     size_t n = 0;
-    if (before->failed || !stale) {
+    if (before->failed || !stale || !find_stale(&sandbox->mem, before, stale, &n)) {
         vm->ops->retable(vm, NULL, SIZE_MAX);
     } else {
-        for (size_t i = 0; i < before->n; i++) {
-            const struct mapping_note *note = &before->notes[i];
-            struct pt_page now;
-            if (pt_lookup(&sandbox->mem, note->gva, &now) && now.gpa == note->page.gpa &&
-                now.prot == note->page.prot)
-                continue;
-            stale[n++] = note->page.gpa;
-        }
         qsort(stale, n, sizeof *stale, compare_gpas);
         vm->ops->retable(vm, stale, n);
     }
@@ -186,8 +215,10 @@ static int restore_difference(struct mf_sandbox *sandbox, struct tracking *track
     if (rc != 0)
         return rc;
     add_differences(tracking, tracking->snapshot, snapshot);
-    if (tables)
+    if (tables) {
+        pt_each_table(&sandbox->mem, note_table, &before);
         pt_each(&sandbox->mem, note_mapping, &before);
+    }
     rc = copy_pages(sandbox, tracking, snapshot, err);
     if (rc == 0 && tables)
         drop_stale(sandbox, &before);
@@ -257,7 +288,25 @@ static int check_fit(const struct mf_sandbox *sandbox, const struct mf_snapshot 
                          "the snapshot has %llu MiB of guest memory, the sandbox %llu MiB",
                          (unsigned long long)(snapshot->saved.memory_bytes >> 20),
                          (unsigned long long)(sandbox->mem.bytes >> 20));
+    if (sandbox->options.mailbox_bytes != snapshot->saved.mailbox_bytes ||
+        sandbox->options.stack_bytes != snapshot->saved.stack_bytes)
+        return error_set(err, MF_E_ARGUMENT,
+                         "the snapshot has a mailbox of %llu and a stack of %llu bytes, the "
+                         "sandbox of %llu and %llu",
+                         (unsigned long long)snapshot->saved.mailbox_bytes,
+                         (unsigned long long)snapshot->saved.stack_bytes,
+                         (unsigned long long)sandbox->options.mailbox_bytes,
+                         (unsigned long long)sandbox->options.stack_bytes);
     return 0;
+}
+
+/* What is half restored takes no calls. */
+static void give_up(struct mf_sandbox *sandbox, const struct mf_error *err)
+{
+    sandbox->poisoned = MF_OK;
+    sandbox_poison(sandbox, err);
+    sandbox->stopped = false;
+    sandbox->state = SANDBOX_ENDED;
 }
 
 int snap_restore(struct mf_sandbox *sandbox, struct mf_snapshot *snapshot, struct mf_error *err)
@@ -284,12 +333,38 @@ int snap_restore(struct mf_sandbox *sandbox, struct mf_snapshot *snapshot, struc
     if (rc == 0)
         rc = renew_identity(sandbox, err);
     tracking->resets_total++;
-    if (rc != 0) {
-        sandbox->poisoned = MF_OK;
-        sandbox_poison(sandbox, err);
-        sandbox->stopped = false;
-        sandbox->state = SANDBOX_ENDED;
+    if (rc != 0)
+        give_up(sandbox, err);
+    return rc;
+}
+
+/* Pages that were written: translated code of them goes. It may have changed with the tables only. */
+static int forget_code(struct mf_sandbox *sandbox, struct tracking *tracking, struct mf_error *err)
+{
+    memcpy(tracking->cold, sandbox->mem.marks, tracking->words * sizeof *tracking->cold);
+    return sandbox->vm->ops->dirty_clean(sandbox->vm, tracking->cold, err);
+}
+
+int snap_overlay(struct mf_sandbox *sandbox, const struct saved_state *saved, bool tables,
+                 snap_put_fn put, void *context, struct mf_error *err)
+{
+    struct mappings_before before = {0};
+    if (tables) {
+        pt_each_table(&sandbox->mem, note_table, &before);
+        pt_each(&sandbox->mem, note_mapping, &before);
     }
+    int rc = put(context, sandbox, err);
+    if (rc == 0 && tables)
+        drop_stale(sandbox, &before);
+    else
+        free(before.notes);
+    if (rc == 0 && tables)
+        rc = forget_code(sandbox, (struct tracking *)sandbox->base, err);
+    if (rc == 0)
+        rc = saved_load(sandbox, saved, err);
+    sandbox->mem.tables_changed = tables;
+    if (rc != 0)
+        give_up(sandbox, err);
     return rc;
 }
 

@@ -11,7 +11,7 @@
  *                       arrange.c (which page goes where), data.c (page data back into
  *                       memory), parent.c (finding parents), store.c, file.c, digest.c
  *   check.c check_memory.c system.c   whether a state from outside can be
- *   pool.c park.c       pools and parked sandboxes
+ *   pool.c slots.c park.c   pools and parked sandboxes; pool.h
  *
  * A snapshot is a chain: the oldest one, without a parent, has a *root*: a file in
  * memory (or a snapshot file) that sandboxes map privately; the others hold the pages
@@ -87,11 +87,22 @@ struct tracking {
     uint8_t *heat;       /* for each page: in how many of the last resets it was dirty */
     unsigned resets;     /* since the hot set was forgotten */
     uint64_t pages_copied, resets_total; /* counters */
+    struct pool_slot *slot; /* of a pool, whose sandbox it is, or NULL */
 };
 
 /* mf_sandbox_snapshot and mf_sandbox_restore with *err not NULL, of one that is not attentive. */
 int snap_take(struct mf_sandbox *sandbox, struct mf_snapshot **out, struct mf_error *err);
 int snap_restore(struct mf_sandbox *sandbox, struct mf_snapshot *snapshot, struct mf_error *err);
+
+/*
+ * Goes on with a sandbox that was in another VM: over this one, which is as its
+ * tracking->snapshot says, `put` writes the guest pages that differ (mem_mark before), and
+ * `saved` is loaded. It is no clone: generation and entropy are those among the pages.
+ * `tables`: page tables may be among them too.
+ */
+typedef int (*snap_put_fn)(void *context, struct mf_sandbox *sandbox, struct mf_error *err);
+int snap_overlay(struct mf_sandbox *sandbox, const struct saved_state *saved, bool tables,
+                 snap_put_fn put, void *context, struct mf_error *err);
 
 /* The tracking of a sandbox, made if need be. NULL: no memory. */
 struct tracking *track_get(struct mf_sandbox *sandbox, struct mf_error *err);

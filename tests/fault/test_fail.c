@@ -148,6 +148,22 @@ static int twice(struct mf_sandbox *sandbox, void *context, const struct mf_valu
     return 0;
 }
 
+/* Maps memory and a file; one is taken back, the other stays to the end. */
+static int map_both(struct mf_sandbox *sandbox, struct mf_error *err)
+{
+    static uint8_t buffer[8192] __attribute__((aligned(4096)));
+    uint64_t memory, file;
+    int fd = memfd_create("mayfly", MFD_CLOEXEC);
+    assert_true(fd >= 0 && ftruncate(fd, 5000) == 0);
+    int rc = mf_sandbox_map(sandbox, buffer, sizeof buffer, MF_MAP_WRITE, &memory, err);
+    if (rc == 0)
+        rc = mf_sandbox_map_file(sandbox, fd, 0, 0, MF_MAP_WRITE, &file, err);
+    if (rc == 0)
+        rc = mf_sandbox_unmap(sandbox, memory, err);
+    close(fd);
+    return rc;
+}
+
 /* Everything that an embedding program does, in one go. Returns the first error. */
 static int scenario(struct mf_error *err)
 {
@@ -171,6 +187,8 @@ static int scenario(struct mf_error *err)
         rc = mf_sandbox_create(image, host, &options, &sandbox, err);
     if (rc == 0)
         rc = mf_sandbox_start(sandbox, err);
+    if (rc == 0)
+        rc = map_both(sandbox, err);
     if (rc == 0)
         rc = mf_sandbox_call(sandbox, "greet", &arg, 1, &result, err);
     if (rc == 0)

@@ -8,11 +8,16 @@
 
 #include <string.h>
 
-static uint64_t used_bytes(const struct mf_value *values, size_t n)
+static uint64_t used_bytes(const struct mf_value *values, size_t n,
+                           const struct codec_references *references)
 {
     uint64_t used = sizeof(struct mf_abi_frame);
 
     for (size_t i = 0; i < n; i++) {
+        if (references->mask >> i & 1) {
+            used += sizeof(struct mf_abi_value) + sizeof(struct mf_abi_reference);
+            continue;
+        }
         uint64_t len = values[i].type == MF_STRING  ? values[i].string.len
                        : values[i].type == MF_BYTES ? values[i].bytes.len
                                                     : 8;
@@ -22,17 +27,18 @@ static uint64_t used_bytes(const struct mf_value *values, size_t n)
 }
 
 static void check_canonical(const uint8_t *frame, uint32_t size, const struct mf_value *values,
-                            size_t n)
+                            size_t n, const struct codec_references *references)
 {
     struct mf_abi_frame header;
-    uint64_t used = used_bytes(values, n), bytes = codec_frame_size(values, n);
+    uint64_t used = used_bytes(values, n, references);
+    uint64_t bytes = codec_frame_size(values, n, references);
 
     CHECK(used <= size && bytes >= used && bytes < used + MF_ABI_FRAME_ALIGN);
     uint8_t *again = malloc(bytes);
     if (!again)
         return;
     memcpy(&header, frame, sizeof(header));
-    codec_encode(again, (uint32_t)bytes, &header, values, n);
+    codec_encode(again, (uint32_t)bytes, &header, values, n, references);
     CHECK(memcmp(again + sizeof(header), frame + sizeof(header), used - sizeof(header)) == 0);
     free(again);
 }
@@ -56,21 +62,38 @@ static void check_matches(const struct mf_value *values, size_t n)
     }
 }
 
+/* Only strings and bytes are referred to; what they claim is not looked at here. */
+static void check_data(const struct mf_value *values, size_t n,
+                       const struct codec_references *references)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (references->mask >> i & 1)
+            CHECK((values[i].type == MF_STRING || values[i].type == MF_BYTES) &&
+                  values[i].bytes.data == NULL);
+        else if (values[i].type == MF_STRING)
+            CHECK(strlen(values[i].string.data) == values[i].string.len);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct mf_value values[MF_PARAMS_MAX];
+    struct codec_references references;
     struct mf_error err = {0};
-    size_t n;
+    size_t n, nplain;
 
-    if (codec_decode(data, (uint32_t)size, values, &n, &err) != 0) {
+    int rc = codec_decode(data, (uint32_t)size, values, &n, &references, &err);
+    if (rc != 0) {
         CHECK(err.code == MF_E_PROTOCOL && n == 0);
         return 0;
     }
-    CHECK(n <= MF_PARAMS_MAX);
-    for (size_t i = 0; i < n; i++)
-        if (values[i].type == MF_STRING)
-            CHECK(strlen(values[i].string.data) == values[i].string.len);
-    check_canonical(data, (uint32_t)size, values, n);
-    check_matches(values, n);
+    CHECK(n <= MF_PARAMS_MAX && (n == MF_PARAMS_MAX || references.mask >> n == 0));
+    check_data(values, n, &references);
+    check_canonical(data, (uint32_t)size, values, n, &references);
+    /* Where references are not allowed, only frames without any are frames. */
+    rc = codec_decode(data, (uint32_t)size, values, &nplain, NULL, &err);
+    CHECK((rc == 0) == (references.mask == 0) && nplain == (rc == 0 ? n : 0));
+    if (rc == 0)
+        check_matches(values, n);
     return 0;
 }

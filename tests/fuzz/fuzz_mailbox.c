@@ -22,6 +22,9 @@
 #include "vm/paging.h"
 #include "vm/x86.h"
 
+#include <mayfly/batch.h>
+#include <mayfly/map.h>
+
 #include <time.h>
 
 #define MEMORY_BYTES (UINT64_C(1) << 20)
@@ -30,6 +33,14 @@
 #define MAX_DEPTH 3
 #define EXITS_MAX 400
 #define SLEEPS_MAX 4
+#define BATCH_MAX 6
+#define BUFFER_BYTES 100
+#define MAPPED_MAX 3
+#define MAPPED_BYTES (2 * PAGE_BYTES)
+
+/* What the embedder has to give: data that no small mailbox holds, and memory to map. */
+static char large[24000];
+static _Alignas(PAGE_BYTES) uint8_t mapped[MAPPED_MAX][MAPPED_BYTES];
 
 /* The one that plays; an input has one sandbox. */
 static struct {
@@ -39,6 +50,7 @@ static struct {
     unsigned exits, sleeps, host_depth;
     bool stop;
     uint64_t bases[2];
+    uint64_t addresses[MAPPED_MAX]; /* of `mapped` in the guest; 0: not there */
     struct mf_registers registers;
     struct vm vm;
 } play;
@@ -78,6 +90,13 @@ static struct mf_value take_value(enum mf_type type)
     if (type == MF_STRING || type == MF_BYTES) {
         size_t len;
         const uint8_t *bytes = take_bytes(200, &len);
+        if (len == 7) { /* as good as any for this */
+            bytes = (const uint8_t *)large + bytes[0];
+            len = 4 * (size_t)(bytes - (const uint8_t *)large) + 16000;
+        } else if (len == 8 && type == MF_BYTES) {
+            bytes = mapped[bytes[0] % MAPPED_MAX] + bytes[1];
+            len = MAPPED_BYTES - 256;
+        }
         return type == MF_STRING ? mf_string_n((const char *)bytes, len) : mf_bytes(bytes, len);
     }
     uint64_t bits = take(8);
@@ -99,8 +118,11 @@ static void check_value(const struct mf_value *value, enum mf_type type)
     if (type == MF_STRING || type == MF_BYTES) {
         const uint8_t *data = value->bytes.data;
         size_t len = value->bytes.len + (type == MF_STRING);
-        CHECK(data >= arena->base && range_inside((uint64_t)(data - arena->base), len,
-                                                  arena->used));
+        if (data >= arena->base && data < arena->base + arena->size)
+            CHECK(range_inside((uint64_t)(data - arena->base), len, arena->used));
+        /* In a chunk, in guest memory or in a buffer: the sanitizer says whether it is there. */
+        for (size_t i = 0; i < len; i += 64)
+            (void)*(const volatile uint8_t *)(data + i);
     }
     if (type == MF_STRING) {
         CHECK(value->string.data[value->string.len] == 0);
@@ -122,6 +144,10 @@ static void check_area(const struct area *area, uint8_t *owners)
         struct pt_page page;
         CHECK(pt_lookup(mem, at, &page));
         CHECK(page.prot == (area->prot == PT_NONE ? PT_NONE : area->prot | PT_USER));
+        if (area->kind == AREA_HOST) {
+            CHECK(mem_window_find(mem, page.gpa));
+            continue;
+        }
         CHECK(page.gpa < mem->bytes && !is_system_page(page.gpa));
         uint8_t *owner = &owners[page.gpa >> PAGE_SHIFT];
         CHECK(*owner == 0 || area->kind == AREA_SYSTEM);
@@ -147,8 +173,8 @@ static void check_address_space(void)
         CHECK(memcmp(mem_at(mem, (mf_gpa)mem->free[i] << PAGE_SHIFT), zeros, sizeof zeros) == 0);
         owners[mem->free[i]] = 1;
     }
-    const struct mailbox_area *areas[] = {&play.sandbox->call_ring, &play.sandbox->result_ring,
-                                          &play.sandbox->exchange};
+    const struct mailbox_area *areas[] = {&play.sandbox->rings.call,
+                                          &play.sandbox->rings.result, &play.sandbox->exchange};
     for (size_t i = 0; i < ARRAY_LEN(areas); i++) {
         struct pt_page page;
         CHECK(pt_lookup(mem, MF_ABI_GVA_MAILBOX + areas[i]->offset, &page));
@@ -192,8 +218,8 @@ static mf_gva take_address(void)
     const struct mf_sandbox *sandbox = play.sandbox;
     const mf_gva places[] = {
         MF_ABI_GVA_MAILBOX,
-        MF_ABI_GVA_MAILBOX + sandbox->call_ring.offset,
-        MF_ABI_GVA_MAILBOX + sandbox->result_ring.offset,
+        MF_ABI_GVA_MAILBOX + sandbox->rings.call.offset,
+        MF_ABI_GVA_MAILBOX + sandbox->rings.result.offset,
         MF_ABI_GVA_MAILBOX + sandbox->exchange.offset,
         MF_ABI_GVA_BOOT,
         BUILD_BASE + BUILD_CODE,
@@ -203,6 +229,8 @@ static mf_gva take_address(void)
         LAYOUT_GVA_MMAP,
         LAYOUT_GVA_KERNEL,
         sandbox->as.brk,
+        play.addresses[0],
+        play.addresses[1],
     };
     unsigned place = take_below(16);
     if (place >= ARRAY_LEN(places))
@@ -223,12 +251,19 @@ static uint32_t write_frame(const struct mailbox_area *area, uint64_t offset,
     uint8_t frame[8192];
     struct mf_value values[MF_ABI_PARAMS_MAX];
     size_t n = result ? signature->result != MF_VOID : signature->nparams;
-    for (size_t i = 0; i < n; i++)
+    struct codec_references references = {.mask = 0};
+    for (size_t i = 0; i < n; i++) {
         values[i] = take_value(result ? signature->result : signature->params[i].type);
-    uint64_t size = codec_frame_size(values, n);
+        if ((values[i].type != MF_STRING && values[i].type != MF_BYTES) || take_below(3) != 0)
+            continue;
+        references.mask |= UINT32_C(1) << i;
+        references.address[i] = take_address();
+        values[i].bytes.len = take(1 + take(1) % 3);
+    }
+    uint64_t size = codec_frame_size(values, n, &references);
     if (size > sizeof frame)
         return 0;
-    codec_encode(frame, (uint32_t)size, &header, values, n);
+    codec_encode(frame, (uint32_t)size, &header, values, n, &references);
     size_t spoilt;
     const uint8_t *bytes = take_bytes(4, &spoilt);
     memcpy(frame + take(1) % (size - spoilt + 1), bytes, spoilt);
@@ -251,20 +286,34 @@ static void exit_io(struct vm_exit *exit, uint16_t port)
     exit->port = port;
 }
 
-/* Answers the call at the start of the call ring, with what the input says. */
-static void answer_call(struct vm_exit *exit)
+/* Answers the call at *head of the call ring with what the input says, at *tail. */
+static void answer_call(uint64_t *head, uint64_t *tail)
 {
     static const struct mf_signature error = {.name = "error", .result = MF_STRING};
+    const struct rings *rings = &play.sandbox->rings;
     struct mf_abi_frame call;
-    memcpy(&call, play.sandbox->call_ring.base, sizeof call);
+    memcpy(&call, rings->call.base + (*head & (rings->call.size - MF_ABI_FRAME_ALIGN)),
+           sizeof call);
     bool fails = take_below(4) == 0;
     struct mf_abi_frame header = {.kind = fails ? MF_ABI_FRAME_ERROR : MF_ABI_FRAME_RESULT,
                                   .id = call.id,
                                   .status = fails ? (int32_t)take(1) - 20 : 0};
-    uint64_t size = write_frame(&play.sandbox->result_ring, 0, header,
-                                fails ? &error : signature_of(call.function), true);
-    uint64_t head = call.size;
-    write_guest(MF_ABI_GVA_MAILBOX + offsetof(struct mf_abi_control, result_tail), &size, 8);
+    *tail += write_frame(&rings->result, *tail & (rings->result.size - 1), header,
+                         fails ? &error : signature_of(call.function), true);
+    *head += call.size;
+}
+
+/* Answers one call, or all that are posted, or some. */
+static void answer_calls(struct vm_exit *exit)
+{
+    struct mf_abi_control *control = play.sandbox->rings.control;
+    uint64_t head = control->call_head, tail = control->result_tail;
+    for (unsigned i = 0; i < BATCH_MAX; i++) {
+        answer_call(&head, &tail);
+        if (head == control->call_tail || take_below(6) == 0)
+            break;
+    }
+    write_guest(MF_ABI_GVA_MAILBOX + offsetof(struct mf_abi_control, result_tail), &tail, 8);
     write_guest(MF_ABI_GVA_MAILBOX + offsetof(struct mf_abi_control, call_head), &head, 8);
     exit_io(exit, MF_ABI_PORT_READY);
 }
@@ -347,7 +396,7 @@ static int fake_run(struct vm *vm, struct vm_exit *exit, struct mf_error *err)
     }
     unsigned what = play.size == 0 || ++play.exits > EXITS_MAX ? 100 : take_below(16);
     if (what < 4) {
-        answer_call(exit);
+        answer_calls(exit);
     } else if (what < 6) {
         answer_nested(exit);
     } else if (what < 8) {
@@ -418,6 +467,17 @@ static int fake_move(struct vm *vm, mf_gva from, mf_gva to, uint64_t npages, str
     return paging_move(vm->mem, from, to, npages, NULL, NULL, err);
 }
 
+static int fake_attach(struct vm *vm, mf_gva gva, const struct mem_window *window, unsigned prot,
+                       struct mf_error *err)
+{
+    return paging_map_at(vm->mem, gva, window->gpa, window->bytes >> PAGE_SHIFT, prot, err);
+}
+
+static void fake_detach(struct vm *vm, mf_gva gva, const struct mem_window *window)
+{
+    paging_unmap_at(vm->mem, gva, window->bytes >> PAGE_SHIFT);
+}
+
 static void fake_interrupt(struct vm *vm)
 {
     (void)vm;
@@ -452,6 +512,8 @@ static const struct vm_ops fake_ops = {
     .move = fake_move,
     .run = fake_run,
     .interrupt = fake_interrupt,
+    .attach = fake_attach,
+    .detach = fake_detach,
     .set_segment_base = fake_set_base,
     .get_segment_base = fake_get_base,
 };
@@ -501,13 +563,73 @@ static void call_guest(void)
         check_value(&result, signature->result);
 }
 
+/* What came of one call of a batch. */
+static void check_call(const struct mf_call *call, const struct mf_signature *signature)
+{
+    CHECK(call->status <= 0 && call->error.code == call->status);
+    CHECK(call->status == 0 || call->result.type == MF_VOID);
+    if (call->status != 0)
+        return;
+    check_value(&call->result, signature->result);
+    if (call->buffer && (signature->result == MF_STRING || signature->result == MF_BYTES))
+        CHECK(call->result.bytes.data == call->buffer &&
+              call->result.bytes.len <= call->buffer_bytes);
+}
+
+static void call_batch(void)
+{
+    struct mf_sandbox *sandbox = play.sandbox;
+    struct mf_value args[BATCH_MAX][MF_ABI_PARAMS_MAX];
+    struct mf_call calls[BATCH_MAX] = {{0}};
+    uint8_t *buffers[BATCH_MAX] = {NULL};
+    struct mf_error err = {0};
+    size_t n = 1 + take_below(BATCH_MAX);
+    for (size_t c = 0; c < n; c++) {
+        size_t index = take_below((unsigned)sandbox->image->nexports + 1);
+        calls[c] = (struct mf_call){.function = index, .args = args[c]};
+        if (index == sandbox->image->nexports)
+            continue;
+        const struct mf_signature *signature = mf_image_export(sandbox->image, index);
+        calls[c].nargs = signature->nparams;
+        for (size_t i = 0; i < signature->nparams; i++)
+            args[c][i] = take_value(signature->params[i].type);
+        if (take_below(3) == 0)
+            calls[c].buffer = buffers[c] = malloc(calls[c].buffer_bytes = take(1) % BUFFER_BYTES + 1);
+    }
+    int rc = mf_sandbox_call_batch(sandbox, calls, n, &err);
+    check_result(rc, &err);
+    for (size_t c = 0; c < n; c++)
+        check_call(&calls[c], calls[c].function < sandbox->image->nexports
+                                  ? mf_image_export(sandbox->image, calls[c].function)
+                                  : NULL);
+    for (size_t c = 0; c < n; c++)
+        free(buffers[c]);
+}
+
+/* Maps one of the buffers, or ends that. */
+static void change_mapping(void)
+{
+    unsigned which = take_below(MAPPED_MAX);
+    struct mf_error err = {0};
+    uint64_t *address = &play.addresses[which];
+    if (*address) {
+        /* Also of a sandbox that is poisoned. */
+        CHECK(mf_sandbox_unmap(play.sandbox, *address, &err) == 0);
+        *address = 0;
+    } else if (mf_sandbox_map(play.sandbox, mapped[which], MAPPED_BYTES, take_below(2), address,
+                              &err) != 0) {
+        *address = 0;
+        check_result(err.code, &err);
+    }
+}
+
 /* What an embedder may do in a host function and between calls, wise or not. */
 static void do_something(void)
 {
     struct mf_sandbox *sandbox = play.sandbox;
     struct mf_error err = {0};
     int status;
-    switch (take_below(8)) {
+    switch (take_below(12)) {
     case 0:
         mf_sandbox_interrupt(sandbox);
         break;
@@ -523,6 +645,14 @@ static void do_something(void)
         break;
     case 3:
         check_result(mf_sandbox_start(sandbox, &err), &err);
+        break;
+    case 4:
+        change_mapping();
+        break;
+    case 5:
+    case 6:
+    case 7:
+        call_batch();
         break;
     default:
         call_guest();
@@ -623,6 +753,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct mf_host *host = build_host();
     struct mf_error err = {0};
     memset(&play, 0, sizeof play);
+    memset(large, 'm', sizeof large);
     play.data = data;
     play.size = size;
     struct mf_sandbox_options options = {

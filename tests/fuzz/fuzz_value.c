@@ -26,12 +26,22 @@ static uint64_t take_bytes(struct input *in, size_t count)
     return value;
 }
 
-/* One byte of type, then 8 bytes, or a length of two bytes and as many bytes of data. */
-static struct mf_value take_value(struct input *in)
+/*
+ * One byte of type, then 8 bytes, or a length of two bytes and as many bytes of data. With
+ * 128 added to the type of the latter, it is a reference: address and length.
+ */
+static struct mf_value take_value(struct input *in, bool *referred, uint64_t *address)
 {
     struct mf_value value = mf_void();
+    uint8_t type = (uint8_t)take_bytes(in, 1);
 
-    value.type = (enum mf_type)(1 + take_bytes(in, 1) % 9);
+    value.type = (enum mf_type)(1 + type % 128 % 9);
+    *referred = value.type >= MF_STRING && type >= 128;
+    if (*referred) {
+        *address = take_bytes(in, 8);
+        value.bytes = (struct mf_bytes_data){NULL, take_bytes(in, 8)};
+        return value;
+    }
     if (value.type < MF_STRING) {
         uint64_t bits = take_bytes(in, 8);
         if (value.type == MF_BOOL)
@@ -75,11 +85,17 @@ static bool same_value(const struct mf_value *a, const struct mf_value *b)
 }
 
 /* Whether the checks for values of a host let them through; they must when strings are UTF-8. */
-static bool are_valid(const struct mf_value *values, size_t n)
+static bool are_valid(const struct mf_value *given, size_t n,
+                      const struct codec_references *references)
 {
     static struct mf_signature sig;
+    struct mf_value values[MF_PARAMS_MAX];
     struct mf_error err = {0};
     bool good = true;
+
+    /* Referred data is not there to be looked at. */
+    for (size_t i = 0; i < n; i++)
+        values[i] = references->mask >> i & 1 ? mf_u32(0) : given[i];
 
     sig = (struct mf_signature){.name = "f", .nparams = (uint32_t)n};
     for (size_t i = 0; i < n; i++) {
@@ -100,24 +116,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct mf_value values[MF_PARAMS_MAX] = {0}, out[MF_PARAMS_MAX];
     const struct mf_abi_frame header = {.kind = MF_ABI_FRAME_RESULT, .id = 1};
+    struct codec_references references = {.mask = 0}, back;
     struct input in = {data, size};
     struct mf_error err = {0};
     size_t n = 0, count;
 
-    while (in.size > 0 && n < MF_PARAMS_MAX)
-        values[n++] = take_value(&in);
-    bool valid = are_valid(values, n);
-    uint64_t bytes = codec_frame_size(values, n);
+    while (in.size > 0 && n < MF_PARAMS_MAX) {
+        bool referred;
+        values[n] = take_value(&in, &referred, &references.address[n]);
+        references.mask |= (uint32_t)referred << n;
+        n++;
+    }
+    bool valid = are_valid(values, n, &references);
+    uint64_t bytes = codec_frame_size(values, n, &references);
     CHECK(bytes % MF_ABI_FRAME_ALIGN == 0 && bytes >= sizeof(header));
     uint8_t *frame = malloc(bytes);
     if (!frame)
         return 0;
-    codec_encode(frame, (uint32_t)bytes, &header, values, n);
-    int rc = codec_decode(frame, (uint32_t)bytes, out, &count, &err);
+    codec_encode(frame, (uint32_t)bytes, &header, values, n, &references);
+    int rc = codec_decode(frame, (uint32_t)bytes, out, &count, &back, &err);
     CHECK(rc == (valid ? 0 : MF_E_PROTOCOL));
     CHECK(count == (valid ? n : 0));
-    for (size_t i = 0; i < count; i++)
-        CHECK(same_value(&values[i], &out[i]));
+    CHECK(rc != 0 || back.mask == references.mask);
+    for (size_t i = 0; i < count; i++) {
+        if (back.mask >> i & 1)
+            CHECK(out[i].type == values[i].type && out[i].bytes.len == values[i].bytes.len &&
+                  back.address[i] == references.address[i]);
+        else
+            CHECK(same_value(&values[i], &out[i]));
+    }
     free(frame);
     return 0;
 }

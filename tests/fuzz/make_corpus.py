@@ -134,6 +134,11 @@ def frame_seeds():
     yield "bool", frame(value(1, number(2)))
     yield "long", frame(struct.pack("<II", 9, 2**32 - 1))
     yield "count", frame(count=33)
+    text = struct.pack("<IIQQ", 0x108, 16, 0x200000000000, 2**20)
+    data = struct.pack("<IIQQ", 0x109, 16, 2**64 - 1, 2**64 - 1)
+    yield "references", frame(text, value(3, number(5)), data)
+    yield "reference-length", frame(struct.pack("<IIQ", 0x109, 8, 0x200000000000))
+    yield "reference-number", frame(struct.pack("<IIQQ", 0x105, 16, 0x200000000000, 8))
     yield "error", frame(value(8, b"no such thing"), kind=3)
 
 
@@ -155,6 +160,8 @@ def value_seeds():
     yield "not-utf8", bytes([7]) + struct.pack("<H", 3) + b"a\xff\0"
     yield "bytes", bytes([8]) + struct.pack("<H", 4) + b"\0\1\2\3" + bytes([0]) + b"\1"
     yield "many", (bytes([1]) + b"\xff" * 8) * 40
+    yield "references", (bytes([0x87]) + struct.pack("<QQ", 2**45, 2**32) + bytes([7]) +
+                         struct.pack("<H", 6) + b"Mayfly" + bytes([0x88]) + b"\xff" * 16)
 
 
 if __name__ == "__main__":

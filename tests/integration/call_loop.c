@@ -1,8 +1,9 @@
 /*
  * Calls one function of a guest N times, after one call that is not counted, and
- * prints how many times the library asked for memory during the N calls:
+ * prints how many times the library asked for memory during the N calls; with BATCH, N
+ * batches of so many calls:
  *
- *     call_loop BACKEND GUEST FUNCTION N
+ *     call_loop BACKEND GUEST FUNCTION N [BATCH]
  *
  * syscalls_per_call.py watches its system calls. It is linked with the static
  * library and --wrap for each function below, so that every request for memory
@@ -10,6 +11,8 @@
  * backend is not usable here.
  */
 #include <mayfly/mayfly.h>
+
+#include <mayfly/batch.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,16 +105,35 @@ static enum mf_backend usable_backend(const char *name)
     return backend;
 }
 
-static void call(struct mf_sandbox *sandbox, size_t function)
+#define BATCH_MAX 1000
+
+static void check_answer(const struct mf_value *text, const struct mf_value *answer)
 {
+    if (answer->string.len == text->string.len &&
+        memcmp(answer->string.data, text->string.data, text->string.len) == 0)
+        return;
+    fprintf(stderr, "call_loop: wrong answer\n");
+    exit(1);
+}
+
+/* One call, or with `batch` above 0 that many at once. */
+static void call(struct mf_sandbox *sandbox, size_t function, size_t batch)
+{
+    static struct mf_call calls[BATCH_MAX];
     struct mf_value text = mf_string("sixty-four bytes would do as well as these"), answer;
     struct mf_error err;
 
-    check(mf_sandbox_call_index(sandbox, function, &text, 1, &answer, &err), &err);
-    if (answer.string.len != text.string.len ||
-        memcmp(answer.string.data, text.string.data, text.string.len) != 0) {
-        fprintf(stderr, "call_loop: wrong answer\n");
-        exit(1);
+    if (batch == 0) {
+        check(mf_sandbox_call_index(sandbox, function, &text, 1, &answer, &err), &err);
+        check_answer(&text, &answer);
+        return;
+    }
+    for (size_t i = 0; i < batch; i++)
+        calls[i] = (struct mf_call){.function = function, .args = &text, .nargs = 1};
+    check(mf_sandbox_call_batch(sandbox, calls, batch, &err), &err);
+    for (size_t i = 0; i < batch; i++) {
+        check(calls[i].status, &calls[i].error);
+        check_answer(&text, &calls[i].result);
     }
 }
 
@@ -123,7 +145,10 @@ int main(int argc, char **argv)
     struct mf_host *host;
     struct mf_error err;
 
-    if (argc != 5)
+    if (argc != 5 && argc != 6)
+        return 2;
+    size_t batch = argc == 6 ? strtoul(argv[5], NULL, 10) : 0;
+    if (batch > BATCH_MAX)
         return 2;
     options.backend = usable_backend(argv[1]);
     check(mf_image_open(argv[2], &image, &err), &err);
@@ -134,10 +159,10 @@ int main(int argc, char **argv)
     int function = mf_image_find_export(image, argv[3], &err);
     check(function, &err);
 
-    call(sandbox, (size_t)function);
+    call(sandbox, (size_t)function, batch);
     unsigned long before = allocations;
     for (long n = strtol(argv[4], NULL, 10); n > 0; n--)
-        call(sandbox, (size_t)function);
+        call(sandbox, (size_t)function, batch);
     printf("allocations %lu\n", allocations - before);
 
     mf_sandbox_destroy(sandbox);

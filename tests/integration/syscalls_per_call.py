@@ -4,8 +4,8 @@
 Runs call_loop under strace with few and with many calls. Whatever the program
 does besides calling is in both; the difference is what the additional calls
 cost. On kvm that must be one KVM_RUN for each entry into the guest (one for a
-call, two with a host function inside) and nothing else; on soft nothing at all.
-No call may ask for memory.
+call or a batch, two with a host function inside) and nothing else; on soft nothing at
+all. No call may ask for memory.
 
 Usage: syscalls_per_call.py CALL_LOOP GUEST, with MAYFLY_TEST_BACKEND naming the
 backend. Exit status 77: skipped, because strace or the backend is missing.
@@ -45,9 +45,9 @@ def count(trace):
     return counts
 
 
-def run(command, backend, guest, function, calls):
+def run(command, backend, guest, function, calls, batch):
     """Counts of the system calls of one run, and its allocations."""
-    arguments = [command, backend, guest, function, str(calls)]
+    arguments = [command, backend, guest, function, str(calls)] + ([str(batch)] if batch else [])
     with tempfile.NamedTemporaryFile("r") as trace:
         result = subprocess.run(["strace", "-f", "-o", trace.name] + arguments,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -67,14 +67,15 @@ def strace_works():
                           stderr=subprocess.DEVNULL, timeout=30, check=False).returncode == 0
 
 
-def check(command, backend, guest, function, entries):
+def check(command, backend, guest, function, entries, batch=0):
     """Compares few calls with many; True when the cost is what it must be."""
-    few, few_allocations = run(command, backend, guest, function, FEW)
-    many, many_allocations = run(command, backend, guest, function, MANY)
+    few, few_allocations = run(command, backend, guest, function, FEW, batch)
+    many, many_allocations = run(command, backend, guest, function, MANY, batch)
     more = MANY - FEW
     cost = {name: many[name] - few[name] for name in many | few if many[name] != few[name]}
     expected = {"KVM_RUN": more * entries} if backend == "kvm" else {}
-    print(f"{backend} {function}: {more} more calls cost {cost or 'no system call'}, "
+    what = f"batches of {batch}" if batch else "calls"
+    print(f"{backend} {function}: {more} more {what} cost {cost or 'no system call'}, "
           f"{many_allocations - few_allocations} allocations")
     if cost != expected:
         print(f"  but should cost {expected or 'no system call'}")
@@ -90,7 +91,8 @@ def main():
         skip("strace is missing or not allowed to trace")
     # Every case runs, also after one that failed.
     results = [check(command, backend, guest, "echo", 1),
-               check(command, backend, guest, "echo_tick", 2)]
+               check(command, backend, guest, "echo_tick", 2),
+               check(command, backend, guest, "echo", 1, batch=64)]
     sys.exit(0 if all(results) else 1)
 
 

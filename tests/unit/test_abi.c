@@ -29,9 +29,9 @@ static void boot_page(void **state)
 {
     static const uint8_t golden[128] = {
         /* 0 magic */ 'M', 'A', 'Y', 'F', 'L', 'Y', '0', '1',
-        /* 8 size, version 1.0 */ 128, 0, 0, 0, 0, 0, 1, 0,
+        /* 8 size, version 1.1 */ 128, 0, 0, 0, 1, 0, 1, 0,
         /* 16 min_version 1.0, mode CALL */ 0, 0, 1, 0, 1, 0, 0, 0,
-        /* 24 features */ 3, 0, 0, 0, 0, 0, 0, 0,
+        /* 24 features */ 15, 0, 0, 0, 0, 0, 0, 0,
         /* 32 generation */ 8, 7, 6, 5, 4, 3, 2, 1,
         /* 40 memory_bytes: 64 MiB */ 0, 0, 0, 4, 0, 0, 0, 0,
         /* 48 mailbox_bytes */ 0, 0x10, 5, 0, 0, 0, 0, 0,
@@ -81,6 +81,8 @@ static void control_page(void **state)
     assert_int_equal(offsetof(struct mf_abi_control, host_flags), 256);
     assert_int_equal(offsetof(struct mf_abi_control, guest_flags), 320);
     assert_int_equal(sizeof(struct mf_abi_control), 384);
+    assert_int_equal(MF_ABI_HOST_ATTEND, 1);
+    assert_int_equal(MF_ABI_HOST_RETURN, 2);
 }
 
 static void addresses_and_ports(void **state)
@@ -108,10 +110,15 @@ static void versions(void **state)
     const uint32_t v1_0 = 0x10000, v1_1 = 0x10001, v1_2 = 0x10002, v2_0 = 0x20000;
     (void)state;
 
-    assert_int_equal(MF_ABI_VERSION, v1_0);
+    assert_int_equal(MF_ABI_VERSION, v1_1);
     assert_int_equal(MF_ABI_MIN_VERSION, v1_0);
+    assert_int_equal(MF_ABI_VERSION_REFERENCES, v1_1);
+    assert_int_equal(MF_ABI_VERSION_ATTEND, v1_1);
     assert_int_equal(MF_ABI_FEATURE_NESTED, 1);
     assert_int_equal(MF_ABI_FEATURE_RESTORE, 2);
+    assert_int_equal(MF_ABI_FEATURE_REFERENCES, 4);
+    assert_int_equal(MF_ABI_FEATURE_ATTEND, 8);
+    assert_int_equal(MF_ABI_FEATURES, 15);
     /* Each is at least what the other needs. */
     assert_true(mf_abi_compatible(v1_0, v1_0, v1_0, v1_0));
     assert_true(mf_abi_compatible(v1_0, v1_0, v1_2, v1_0));
@@ -160,8 +167,8 @@ static void call_frame(void **state)
     uint8_t frame[192] = {0};
     (void)state;
 
-    assert_int_equal(codec_frame_size(values, 9), sizeof(frame));
-    codec_encode(frame, sizeof(frame), &header, values, 9);
+    assert_int_equal(codec_frame_size(values, 9, NULL), sizeof(frame));
+    codec_encode(frame, sizeof(frame), &header, values, 9, NULL);
     assert_memory_equal(frame, golden_call, sizeof(golden_call));
 }
 
@@ -173,7 +180,7 @@ static void call_frame_back(void **state)
     (void)state;
 
     memcpy(frame, golden_call, sizeof(frame));
-    assert_int_equal(codec_decode(frame, sizeof(frame), out, &n, NULL), 0);
+    assert_int_equal(codec_decode(frame, sizeof(frame), out, &n, NULL, NULL), 0);
     assert_int_equal(n, 9);
     assert_true(out[0].type == MF_BOOL && out[0].boolean);
     assert_true(out[1].type == MF_I32 && out[1].i32 == -2);
@@ -190,7 +197,7 @@ static void call_frame_back(void **state)
     assert_ptr_equal(out[8].bytes.data, frame + 176);
     /* Nothing behind the last value matters. */
     memset(frame + GOLDEN_CALL_USED, 0xff, sizeof(frame) - GOLDEN_CALL_USED);
-    assert_int_equal(codec_decode(frame, sizeof(frame), out, &n, NULL), 0);
+    assert_int_equal(codec_decode(frame, sizeof(frame), out, &n, NULL, NULL), 0);
 }
 
 static void answer_frames(void **state)
@@ -208,15 +215,64 @@ static void answer_frames(void **state)
     uint8_t frame[64] = {0};
     (void)state;
 
-    codec_encode(frame, sizeof(frame), &header, &message, 1);
+    codec_encode(frame, sizeof(frame), &header, &message, 1, NULL);
     assert_memory_equal(frame, golden_error, sizeof(frame));
     memset(frame, 0, sizeof(frame));
     header = (struct mf_abi_frame){.kind = MF_ABI_FRAME_RESULT, .id = 6};
-    codec_encode(frame, sizeof(frame), &header, NULL, 0);
+    codec_encode(frame, sizeof(frame), &header, NULL, 0, NULL);
     assert_memory_equal(frame, golden_void, sizeof(frame));
     assert_int_equal(MF_ABI_FRAME_HOST_CALL, 4);
     assert_int_equal(MF_ABI_FRAME_ALIGN, 64);
     assert_int_equal(MF_ABI_PARAMS_MAX, 32);
+}
+
+/* A CALL frame with a string by reference, a number, and bytes by reference. */
+static const uint8_t golden_references[128] = {
+    /* 0 size, kind CALL, count 3 */ 128, 0, 0, 0, 1, 0, 3, 0,
+    /* 8 id, function, status, reserved */ 9, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0,
+    /* 24 */ 0, 0, 0, 0, 0, 0, 0, 0,
+    /* 32 string by reference: address, bytes without the terminator */
+    8, 1, 0, 0, 16, 0, 0, 0, 0x10, 0x32, 0x54, 0x76, 0x00, 0x20, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0,
+    /* 56 u32 */ 3, 0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0,
+    /* 72 bytes by reference */
+    9, 1, 0, 0, 16, 0, 0, 0, 0, 0x10, 0, 0, 0x00, 0x20, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,
+    /* 96 padding */
+};
+
+static void reference_frame(void **state)
+{
+    static const char nothing[1];
+    const struct mf_abi_frame header = {.kind = MF_ABI_FRAME_CALL, .id = 9, .function = 0x20};
+    const struct mf_value values[] = {
+        mf_string_n(nothing, UINT64_C(0x200000000)),
+        mf_u32(7),
+        mf_bytes(nothing, UINT64_C(0x100000001)),
+    };
+    struct codec_references references = {
+        .mask = 5, .address = {UINT64_C(0x200076543210), 0, UINT64_C(0x200000001000)}};
+    struct codec_references back;
+    struct mf_value out[MF_PARAMS_MAX];
+    uint8_t frame[128] = {0};
+    size_t n;
+    (void)state;
+
+    assert_int_equal(MF_ABI_VALUE_REFERENCE, 0x100);
+    assert_int_equal(codec_frame_size(values, 3, &references), sizeof(frame));
+    codec_encode(frame, sizeof(frame), &header, values, 3, &references);
+    assert_memory_equal(frame, golden_references, sizeof(frame));
+
+    assert_int_equal(codec_decode(frame, sizeof(frame), out, &n, &back, NULL), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(back.mask, 5);
+    assert_true(back.address[0] == references.address[0]);
+    assert_true(back.address[2] == references.address[2]);
+    assert_true(out[0].type == MF_STRING && out[0].string.len == UINT64_C(0x200000000));
+    assert_true(out[1].type == MF_U32 && out[1].u32 == 7);
+    assert_true(out[2].type == MF_BYTES && out[2].bytes.len == UINT64_C(0x100000001));
+    assert_null(out[0].string.data);
+    assert_null(out[2].bytes.data);
+    /* To those who know none it is no value at all. */
+    assert_int_equal(codec_decode(frame, sizeof(frame), out, &n, NULL, NULL), MF_E_PROTOCOL);
 }
 
 /* A note with its header: name "Mayfly", 24 bytes; the table begins 64 bytes after it began. */
@@ -283,6 +339,7 @@ int main(void)
         cmocka_unit_test(call_frame),
         cmocka_unit_test(call_frame_back),
         cmocka_unit_test(answer_frames),
+        cmocka_unit_test(reference_frame),
         cmocka_unit_test(note_and_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

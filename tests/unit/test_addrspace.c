@@ -363,6 +363,56 @@ static void test_add_and_record(void **state)
     assert_null(addrspace_find(&f->as, UINT64_MAX));
 }
 
+/* Memory of the host has its own range, a guard behind each piece, and is not the guest's. */
+static void test_host_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct addrspace *as = &f->as;
+    struct mf_error err;
+    mf_gva a, b, c;
+    assert_int_equal(addrspace_add_host(as, 4 * PAGE, PT_READ, &a, &err), 0);
+    assert_int_equal(addrspace_add_host(as, PAGE, PT_READ | PT_WRITE, &b, &err), 0);
+    assert_int_equal(a, LAYOUT_GVA_WINDOWS);
+    assert_int_equal(b, a + 5 * PAGE);
+    assert_int_equal(addrspace_find(as, a + 4 * PAGE - 1)->kind, AREA_HOST);
+    assert_int_equal(addrspace_find(as, a + 4 * PAGE)->kind, AREA_GUARD);
+    assert_int_equal(addrspace_find(as, a)->prot, PT_READ);
+    for (mf_gva at = a; at < b + 2 * PAGE; at += PAGE) {
+        assert_int_equal(addrspace_mmap(as, at, PAGE, RW, FIXED), -EPERM);
+        assert_int_equal(addrspace_munmap(as, at, PAGE), -EPERM);
+        assert_int_equal(addrspace_mprotect(as, at, PAGE, RW), -EPERM);
+        assert_int_equal(addrspace_madvise(as, at, PAGE, LINUX_MADV_DONTNEED), -EPERM);
+        assert_int_equal(addrspace_mremap(as, at, PAGE, 2 * PAGE, LINUX_MREMAP_MAYMOVE, 0),
+                         -EPERM);
+    }
+    addrspace_forget_host(as, a, 4 * PAGE);
+    assert_null(addrspace_find(as, a));
+    assert_null(addrspace_find(as, a + 4 * PAGE));
+    assert_int_equal(addrspace_find(as, b)->kind, AREA_HOST);
+    /* First fit, around what the guest put there. */
+    assert_int_equal(addrspace_mmap(as, a + 2 * PAGE, PAGE, RW, FIXED), a + 2 * PAGE);
+    assert_int_equal(addrspace_add_host(as, 2 * PAGE, PT_READ, &c, &err), 0);
+    assert_int_equal(c, b + 2 * PAGE);
+    assert_int_equal(addrspace_add_host(as, PAGE, PT_READ, &a, &err), 0);
+    assert_int_equal(a, LAYOUT_GVA_WINDOWS);
+    check_array(as);
+
+    const uint64_t sizes[] = {LAYOUT_GVA_WINDOWS_END - LAYOUT_GVA_WINDOWS, UINT64_C(1) << 63,
+                              UINT64_MAX - PAGE + 1};
+    size_t nareas = as->nareas;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        assert_int_equal(addrspace_add_host(as, sizes[i], PT_READ, &c, &err), MF_E_NO_MEMORY);
+    assert_int_equal(as->nareas, nareas);
+    addrspace_forget_host(as, a, PAGE);
+    addrspace_forget_host(as, b, PAGE);
+    addrspace_forget_host(as, b + 2 * PAGE, 2 * PAGE);
+    assert_int_equal(as->nareas, 1);
+    /* The guest's table of ranges may be full. */
+    for (mf_gva at = TIB; addrspace_mmap(as, at, PAGE, 0, FIXED) >= 0;)
+        at += 2 * PAGE;
+    assert_int_equal(addrspace_add_host(as, PAGE, PT_READ, &a, &err), MF_E_NO_MEMORY);
+}
+
 static void test_munmap(void **state)
 {
     struct fixture *f = *state;
@@ -846,6 +896,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mmap_fixed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hosts_areas_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_add_and_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_host_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_munmap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mprotect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reservations, setup, teardown),

@@ -39,7 +39,7 @@ static struct mf_signature signature(const char *text)
 static uint8_t *encode(const struct mf_value *values, size_t n, uint32_t *size)
 {
     const struct mf_abi_frame header = {.kind = MF_ABI_FRAME_CALL, .id = 7, .function = 32};
-    uint64_t bytes = codec_frame_size(values, n);
+    uint64_t bytes = codec_frame_size(values, n, NULL);
 
     assert_true(bytes <= UINT32_MAX && bytes % MF_ABI_FRAME_ALIGN == 0);
     *size = (uint32_t)bytes;
@@ -47,7 +47,7 @@ static uint8_t *encode(const struct mf_value *values, size_t n, uint32_t *size)
     assert_non_null(frame);
     /* The padding at the end is not written; a decoder must not care. */
     memset(frame, 0xa5, *size);
-    codec_encode(frame, *size, &header, values, n);
+    codec_encode(frame, *size, &header, values, n, NULL);
     return frame;
 }
 
@@ -87,7 +87,7 @@ static void assert_round_trip(const struct mf_value *values, size_t n)
     size_t count;
 
     uint8_t *frame = encode(values, n, &size);
-    if (codec_decode(frame, size, out, &count, &err) != 0)
+    if (codec_decode(frame, size, out, &count, NULL, &err) != 0)
         fail_msg("refused: %s", err.message);
     assert_int_equal(count, n);
     for (size_t i = 0; i < n; i++)
@@ -124,30 +124,30 @@ static void knows_sizes(void **state)
     struct mf_value values[MF_PARAMS_MAX];
     (void)state;
 
-    assert_int_equal(codec_frame_size(NULL, 0), 64);
-    assert_int_equal(codec_frame_size(&one, 1), 64);
+    assert_int_equal(codec_frame_size(NULL, 0, NULL), 64);
+    assert_int_equal(codec_frame_size(&one, 1, NULL), 64);
     values[0] = mf_bytes("", 24); /* 32 + 8 + 24: the last that fits into one line */
-    assert_int_equal(codec_frame_size(values, 1), 64);
+    assert_int_equal(codec_frame_size(values, 1, NULL), 64);
     values[0] = mf_bytes("", 25);
-    assert_int_equal(codec_frame_size(values, 1), 128);
+    assert_int_equal(codec_frame_size(values, 1, NULL), 128);
     values[0] = mf_string_n("", 24); /* its terminator needs room */
-    assert_int_equal(codec_frame_size(values, 1), 128);
+    assert_int_equal(codec_frame_size(values, 1, NULL), 128);
     values[0] = mf_string_n("", 23);
-    assert_int_equal(codec_frame_size(values, 1), 64);
+    assert_int_equal(codec_frame_size(values, 1, NULL), 64);
 
     /* What no frame can hold; the data is never looked at. */
     values[0] = mf_bytes("", UINT32_MAX);
-    assert_true(codec_frame_size(values, 1) == UINT64_MAX);
+    assert_true(codec_frame_size(values, 1, NULL) == UINT64_MAX);
     values[0] = mf_bytes("", SIZE_MAX);
-    assert_true(codec_frame_size(values, 1) == UINT64_MAX);
+    assert_true(codec_frame_size(values, 1, NULL) == UINT64_MAX);
     values[0] = mf_bytes("", UINT32_MAX - 127);
-    assert_int_equal(codec_frame_size(values, 1), UINT32_MAX - 63);
+    assert_int_equal(codec_frame_size(values, 1, NULL), UINT32_MAX - 63);
     for (size_t i = 0; i < MF_PARAMS_MAX; i++)
         values[i] = mf_bytes("", UINT32_MAX / 2);
-    assert_true(codec_frame_size(values, MF_PARAMS_MAX) == UINT64_MAX);
-    assert_true(codec_frame_size(&void_value, 1) == UINT64_MAX);
+    assert_true(codec_frame_size(values, MF_PARAMS_MAX, NULL) == UINT64_MAX);
+    assert_true(codec_frame_size(&void_value, 1, NULL) == UINT64_MAX);
     values[0].type = (enum mf_type)42;
-    assert_true(codec_frame_size(values, 1) == UINT64_MAX);
+    assert_true(codec_frame_size(values, 1, NULL) == UINT64_MAX);
 }
 
 static void assert_args(const struct mf_signature *sig, const struct mf_value *args, size_t n,
@@ -221,7 +221,7 @@ static void assert_decode_refused(const uint8_t *frame, uint32_t size, const cha
     struct mf_error err = {0};
     size_t n = 9;
 
-    assert_int_equal(codec_decode(frame, size, out, &n, &err), MF_E_PROTOCOL);
+    assert_int_equal(codec_decode(frame, size, out, &n, NULL, &err), MF_E_PROTOCOL);
     assert_int_equal(n, 0);
     if (!strstr(err.message, words))
         fail_msg("expected '%s' in '%s'", words, err.message);
@@ -248,7 +248,7 @@ static void decode_one(uint32_t type, uint32_t len, uint64_t first, const char *
     if (words)
         assert_decode_refused((uint8_t *)frame, sizeof(*frame), words);
     else
-        assert_int_equal(codec_decode((uint8_t *)frame, sizeof(*frame), out, &n, NULL), 0);
+        assert_int_equal(codec_decode((uint8_t *)frame, sizeof(*frame), out, &n, NULL, NULL), 0);
     free(frame);
 }
 
@@ -284,6 +284,76 @@ static void refuses_other_forms(void **state)
     decode_one(MF_STRING, 3, UINT64_C(0x414141), NULL);
     decode_one(MF_STRING, 3, UINT64_C(0x410041), "not UTF-8");
     decode_one(MF_STRING, 1, UINT64_C(0xff), "not UTF-8");
+}
+
+/* The same where references are allowed. */
+static void refer_one(uint32_t type, uint32_t len, uint64_t first, const char *words)
+{
+    struct small_frame *frame = calloc(1, sizeof(*frame));
+    struct mf_value out[MF_PARAMS_MAX];
+    struct codec_references references = {.mask = 77};
+    struct mf_error err = {0};
+    size_t n;
+
+    assert_non_null(frame);
+    frame->header.count = 1;
+    frame->value.type = type;
+    frame->value.len = len;
+    frame->data[0] = first;
+    frame->data[1] = UINT64_MAX; /* any claim: whether it holds is not decided here */
+    int rc = codec_decode((uint8_t *)frame, sizeof(*frame), out, &n, &references, &err);
+    if (words) {
+        assert_int_equal(rc, MF_E_PROTOCOL);
+        assert_int_equal(references.mask, 0);
+        if (!strstr(err.message, words))
+            fail_msg("expected '%s' in '%s'", words, err.message);
+    } else {
+        assert_int_equal(rc, 0);
+        assert_int_equal(references.mask, 1);
+        assert_true(references.address[0] == first);
+        assert_int_equal(out[0].type, type & 0xff);
+        assert_true(out[0].bytes.len == SIZE_MAX && !out[0].bytes.data);
+    }
+    free(frame);
+}
+
+static void takes_references(void **state)
+{
+    const uint32_t bit = MF_ABI_VALUE_REFERENCE;
+    (void)state;
+
+    refer_one(bit | MF_BYTES, 16, 0, NULL);
+    refer_one(bit | MF_STRING, 16, UINT64_MAX, NULL);
+    for (uint32_t type = MF_BOOL; type <= MF_F64; type++)
+        refer_one(bit | type, 16, 1, "number by reference");
+    refer_one(bit, 16, 1, "does not exist");
+    refer_one(bit | 10, 16, 1, "does not exist");
+    refer_one(bit << 1 | MF_BYTES, 16, 1, "does not exist");
+    refer_one(bit | bit << 1 | MF_BYTES, 16, 1, "does not exist");
+    refer_one(bit | MF_BYTES, 8, 1, "not 16 bytes long");
+    refer_one(bit | MF_BYTES, 15, 1, "not 16 bytes long");
+    refer_one(bit | MF_STRING, 24, 1, "not 16 bytes long");
+    refer_one(bit | MF_BYTES, 25, 1, "past the end");
+    refer_one(bit | MF_BYTES, UINT32_MAX, 1, "past the end");
+    decode_one(bit | MF_BYTES, 16, 0, "does not exist");
+}
+
+/* Only the values that do not stand in the frame, and their sizes do not count. */
+static void sizes_of_references(void **state)
+{
+    struct codec_references references = {.mask = UINT32_MAX};
+    struct mf_value values[MF_PARAMS_MAX];
+    (void)state;
+
+    for (size_t i = 0; i < MF_PARAMS_MAX; i++)
+        values[i] = mf_bytes("", SIZE_MAX);
+    assert_int_equal(codec_frame_size(values, MF_PARAMS_MAX, &references), 832);
+    assert_int_equal(codec_frame_size(values, 1, &references), 64);
+    references.mask = UINT32_MAX >> 1;
+    assert_true(codec_frame_size(values, MF_PARAMS_MAX, &references) == UINT64_MAX);
+    references.mask = 0;
+    values[0] = mf_bytes("", 24);
+    assert_int_equal(codec_frame_size(values, 1, &references), 64);
 }
 
 static void refuses_bad_frames(void **state)
@@ -405,7 +475,7 @@ static void survives_random_damage(void **state)
             frame[where] ^= next_random(&seed) % 2 ? 1u << next_random(&seed) % 8
                                                     : (uint8_t)next_random(&seed);
         }
-        if (codec_decode(frame, size, out, &count, NULL) != 0) {
+        if (codec_decode(frame, size, out, &count, NULL, NULL) != 0) {
             refused++;
             free(frame);
             continue;
@@ -436,6 +506,8 @@ int main(void)
         cmocka_unit_test(checks_arguments),
         cmocka_unit_test(checks_results),
         cmocka_unit_test(refuses_other_forms),
+        cmocka_unit_test(takes_references),
+        cmocka_unit_test(sizes_of_references),
         cmocka_unit_test(refuses_bad_frames),
         cmocka_unit_test(matches_signatures),
         cmocka_unit_test(takes_random_values_round),

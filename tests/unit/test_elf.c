@@ -359,6 +359,10 @@ static void refuses_bad_places(void **state)
     assert_refused(&b, "the mailbox");
     build_phdr(&b, 3)->p_vaddr = LAYOUT_GVA_STACK_TOP - 0x2000;
     assert_refused(&b, "the stack");
+    build_phdr(&b, 3)->p_vaddr = LAYOUT_GVA_WINDOWS;
+    assert_refused(&b, "mapped memory of the host");
+    build_phdr(&b, 3)->p_vaddr = LAYOUT_GVA_WINDOWS_END - 0x1000;
+    assert_refused(&b, "mapped memory of the host");
     /* All of the middle at once. */
     build_phdr(&b, 3)->p_vaddr = 0x500000;
     build_phdr(&b, 3)->p_memsz = UINT64_C(0x7ff800000000);

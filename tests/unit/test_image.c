@@ -216,7 +216,7 @@ static void checks_versions_and_features(void **state)
     mf_image_close(open_right(&b)); /* other minor versions work together */
     build_write_note(&b, MF_ABI_MAKE_VERSION(1, 9), MF_ABI_MAKE_VERSION(1, 9), 0);
     assert_refused(&b, MF_E_ABI, "built for ABI 1.9 (needs a host of 1.9 or later), this library "
-                                 "speaks 1.0");
+                                 "speaks 1.1");
     assert_refused(&b, MF_E_ABI, "update the library");
     build_write_note(&b, MF_ABI_MAKE_VERSION(2, 0), MF_ABI_MAKE_VERSION(2, 0), 0);
     assert_refused(&b, MF_E_ABI, "ABI 2.0");

@@ -595,7 +595,7 @@ static void test_sleep(void **state)
     assert_int_equal(CALL(f, nanosleep, BUFFER, 0), NR(nanosleep));
     assert_true(f->sandbox.vm->regs->rip == rip - 2);
     assert_int_equal(CALL(f, poll, 0, 0, 10000), NR(poll));
-    assert_true(f->sandbox.vm->regs->rip == rip - 4);
+    assert_true(f->sandbox.vm->regs->rip == rip - 2);
 }
 
 static void test_futex(void **state)

@@ -110,11 +110,11 @@ static void guest_create(struct guest *guest, enum way way)
     apply_way(guest->vm, way);
 }
 
-static void guest_open(struct guest *guest, enum way way)
+static void guest_open_bytes(struct guest *guest, enum way way, uint64_t bytes)
 {
     struct mf_error err = {0};
     assert_int_equal(vm_backend_get(backend_of(way), &guest->ops, &err), 0);
-    assert_int_equal(mem_init(&guest->mem, MEMORY_BYTES, &err), 0);
+    assert_int_equal(mem_init(&guest->mem, bytes, &err), 0);
     assert_true(x86_build(&guest->mem, PORT_FIRST, PORT_LAST));
     guest_create(guest, way);
     const struct {
@@ -130,6 +130,11 @@ static void guest_open(struct guest *guest, enum way way)
         assert_int_equal(guest->ops->map(guest->vm, ranges[i].gva, ranges[i].npages,
                                          ranges[i].prot, &err),
                          0);
+}
+
+static void guest_open(struct guest *guest, enum way way)
+{
+    guest_open_bytes(guest, way, MEMORY_BYTES);
 }
 
 static void guest_close(struct guest *guest)
@@ -858,10 +863,47 @@ static void test_dirty(enum way way)
     guest_close(&guest);
 }
 
-/* ---- Replaced tables ---- */
-
 PIECE(read_word, "1: mov (%rsi), %rax; out %al, $0xb0; jmp 1b");
 PIECE(write_word, "mov %rax, (%rsi); out %al, $0xb0; ud2");
+
+/* Pages at both ends of a large memory, with one in between that is not to be cleaned. */
+static void test_dirty_far(enum way way)
+{
+    const uint64_t bytes = (UINT64_C(320) << 20) + PAGE_BYTES;
+    const mf_gva far = UINT64_C(0x200000000000);
+    const mf_gpa gpas[] = {UINT64_C(8) << 20, UINT64_C(160) << 20, bytes - PAGE_BYTES};
+    enum { FAR_WORDS = (320 * 256 + 1 + 63) / 64 };
+    struct guest guest;
+    struct mf_error err = {0};
+    guest_open_bytes(&guest, way, bytes);
+    PUT(&guest, CODE, write_word);
+    for (size_t i = 0; i < ARRAY_LEN(gpas); i++)
+        assert_int_equal(guest.ops->map_at(guest.vm, far + i * PAGE_BYTES, gpas[i], 1,
+                                           USER(PT_READ | PT_WRITE), &err),
+                         0);
+    start_log(&guest, way);
+    for (int round = 0; round < 3; round++) {
+        uint64_t got[FAR_WORDS] = {0}, want[FAR_WORDS] = {0};
+        for (size_t i = 0; i < ARRAY_LEN(gpas); i++) {
+            aim(&guest, CODE);
+            guest.vm->regs->rsi = far + i * PAGE_BYTES;
+            run_port(&guest, 0xb0);
+            bit_set(want, gpas[i] >> PAGE_SHIFT);
+        }
+        assert_int_equal(guest.ops->dirty_collect(guest.vm, got, &err), 0);
+        assert_memory_equal(got, want, sizeof got);
+        want[gpas[1] / PAGE_BYTES / 64] = 0;
+        assert_int_equal(guest.ops->dirty_clean(guest.vm, want, &err), 0);
+        memset(got, 0, sizeof got);
+        memset(want, 0, sizeof want);
+        bit_set(want, gpas[1] >> PAGE_SHIFT);
+        assert_int_equal(guest.ops->dirty_collect(guest.vm, got, &err), 0);
+        assert_memory_equal(got, want, sizeof got);
+    }
+    guest_close(&guest);
+}
+
+/* ---- Replaced tables ---- */
 
 #define FAR_A UINT64_C(0x10000000)
 #define FAR_B UINT64_C(0x10200000) /* in the next table */
@@ -1084,6 +1126,7 @@ static void need(enum way way)
     test(test_move_interrupted) \
     test(test_load_interrupted) \
     test(test_dirty)            \
+    test(test_dirty_far)        \
     test(test_retable_pages)    \
     test(test_retable_tables)
 

@@ -161,6 +161,8 @@ static int save_fpu(struct kvm_vm *kvm, struct vm_fpu *fpu, struct mf_error *err
         return error_set(err, MF_E_BACKEND,
                          "the guest uses extended CPU state (XSTATE_BV %#llx) that cannot be saved",
                          (unsigned long long)fpu->components);
+    if (fpu->components & VM_AVX)
+        fpu->components |= VM_SSE; /* so that MXCSR stays when AVX is left out */
     for (size_t i = 0; i < ARRAY_LEN(components); i++) {
         const struct component *c = &components[i];
         uint32_t offset = kvm->cpu->xsave_offset[c->bit];

@@ -1,0 +1,206 @@
+/*
+ * mayfly snapshot: commands over snapshot files, found in one table like those of main.c.
+ * `create` is in snapshot_create.c, `inspect` in snapshot_show.c, `diff` in snapshot_diff.c,
+ * `export` and `import` in snapshot_oci.c; `verify` is here.
+ */
+#include "snapfile.h"
+#include "snapshot.h"
+#include "text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* One of them: an entry of the table of options and help, and its function. */
+struct snapshot_command {
+    struct cli_command command;
+    const char *word; /* what follows "mayfly snapshot" */
+    int (*run)(const char *name, struct cli_options *options);
+};
+
+static const struct snapshot_command commands[] = {
+    {
+        .word = "create",
+        .run = snapshot_create,
+        .command =
+            {
+                .name = "snapshot create",
+                .synopsis = "[OPTION...] -o FILE IMAGE | --run PROGRAM [ARG...] --after TIME",
+                .summary = "Start a guest, freeze it, and write it to a file.",
+                .details =
+                    "IMAGE is started until it waits for calls; then each --call is made (its\n"
+                    "words are quoted as in a shell, its arguments read as by 'mayfly call'),\n"
+                    "and the guest is frozen. With --after the last call is stopped in its\n"
+                    "middle; with --run a program is. Arguments of the program that look like\n"
+                    "options come after --. IMAGE may be a snapshot.\n"
+                    "FILE is replaced when it is a snapshot, in one step; nothing else is.\n",
+                .options = CLI_OPT_OUTPUT | CLI_OPT_CALL | CLI_OPT_RUN | CLI_OPT_AFTER |
+                           CLI_OPT_PARENT | CLI_OPT_COMPRESS | CLI_OPT_STORE | CLI_OPT_BACKEND |
+                           CLI_OPT_MEMORY | CLI_OPT_STACK | CLI_OPT_MAILBOX | CLI_OPT_TIMEOUT |
+                           CLI_OPT_CPU_TIME | CLI_OPT_MAX_OUTPUT | CLI_OPT_ENV | CLI_OPT_TIME |
+                           CLI_OPT_JSON | CLI_OPT_VERBOSE | CLI_OPT_HELP,
+            },
+    },
+    {
+        .word = "inspect",
+        .run = snapshot_inspect,
+        .command =
+            {
+                .name = "snapshot inspect",
+                .synopsis = "[OPTION...] FILE",
+                .summary = "Show what a snapshot holds.",
+                .details = "",
+                .options = CLI_OPT_STORE | CLI_OPT_JSON | CLI_OPT_HELP,
+            },
+    },
+    {
+        .word = "verify",
+        .run = snapshot_verify,
+        .command =
+            {
+                .name = "snapshot verify",
+                .synopsis = "[OPTION...] FILE...",
+                .summary = "Check all bytes of snapshots, and of their parents.",
+                .details = "A file called by its digest, as in a store, must have that digest.\n"
+                           "The exit status is 0 when all files are good, else 1.\n",
+                .options = CLI_OPT_STORE | CLI_OPT_JSON | CLI_OPT_HELP,
+            },
+    },
+    {
+        .word = "diff",
+        .run = snapshot_diff,
+        .command =
+            {
+                .name = "snapshot diff",
+                .synopsis = "[OPTION...] FILE FILE",
+                .summary = "Show which pages of memory differ between two snapshots.",
+                .details = "The exit status is 0 when none does, 1 when some do.\n",
+                .options = CLI_OPT_STORE | CLI_OPT_JSON | CLI_OPT_HELP,
+            },
+    },
+};
+
+#define NCOMMANDS (sizeof commands / sizeof commands[0])
+
+int snapshot_inspect(const char *name, struct cli_options *options)
+{
+    if (options->noperands != 1)
+        return cli_usage_error(name, options->json,
+                               options->noperands == 0 ? "which file?" : "one file at a time");
+    const char *path = options->operands[0];
+    struct mf_error err;
+    if (!snapfile_recognise(path) && snapfile_is_program(path)) {
+        mf_fail(&err, MF_E_SNAPSHOT, "%.120s is a program and no snapshot; use 'mayfly inspect'",
+                path);
+        return cli_library_error(name, options->json, &err);
+    }
+    return snapshot_show(name, path, options);
+}
+
+/* ---- verify ---- */
+
+/* The digest that the name of a file promises, as the files of a store have it; NULL: none. */
+static const char *promised_digest(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *file = slash != NULL ? slash + 1 : path;
+    size_t digits = strspn(file, "0123456789abcdef");
+
+    return digits == 2 * MF_DIGEST_BYTES && strcmp(file + digits, ".mfs") == 0 ? file : NULL;
+}
+
+static int verify_file(const char *path, const struct cli_options *options,
+                       char digest[SNAPFILE_DIGEST_TEXT], struct mf_error *err)
+{
+    const char *promised = promised_digest(path);
+    struct mf_snapshot *snapshot;
+
+    digest[0] = 0;
+    int status = snapfile_open(path, options, &snapshot, err);
+    if (status != MF_OK)
+        return status;
+    snapfile_digest(snapshot, digest);
+    mf_snapshot_close(snapshot);
+    if (promised != NULL &&
+        strncmp(digest + strlen("sha256:"), promised, 2 * MF_DIGEST_BYTES) != 0)
+        return mf_fail(err, MF_E_SNAPSHOT, "%.120s: is not the file of that digest; it has %s",
+                       path, digest);
+    return MF_OK;
+}
+
+static json_t *verified_json(const char *path, const char *digest, const struct mf_error *err,
+                             bool good)
+{
+    json_t *object = json_pack("{s:o, s:b, s:o}", "file", report_text_json(path), "good", good,
+                               "digest", digest[0] != 0 ? json_string(digest) : json_null());
+
+    if (!good && object != NULL)
+        json_object_set_new(object, "error", report_error_json(err));
+    return object;
+}
+
+int snapshot_verify(const char *name, struct cli_options *options)
+{
+    json_t *files = options->json ? json_array() : NULL;
+    int status = CLI_OK;
+
+    if (options->noperands == 0)
+        return cli_usage_error(name, options->json, "which files?");
+    for (int i = 0; i < options->noperands; i++) {
+        const char *path = options->operands[i];
+        struct mf_error err = {0};
+        char digest[SNAPFILE_DIGEST_TEXT];
+        bool good = verify_file(path, options, digest, &err) == MF_OK;
+        if (!good)
+            status = CLI_FAILED;
+        if (options->json) {
+            json_array_append_new(files, verified_json(path, digest, &err, good));
+        } else if (good) {
+            text_print_line_safe(stdout, path);
+            printf(": good, %s\n", digest);
+        } else {
+            cli_finish(CLI_OK);
+            cli_library_error(name, false, &err);
+        }
+    }
+    if (!options->json)
+        return cli_finish(status);
+    return report_print_json(json_pack("{s:o}", "files", files), status);
+}
+
+/* ---- the table ---- */
+
+static int unknown(const char *word)
+{
+    if (word[0] == '-')
+        return cli_usage_error("snapshot", false, "unknown option %s", word);
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (text_is_near(word, commands[i].word))
+            return cli_usage_error("snapshot", false, "there is no '%s'; did you mean '%s'?", word,
+                                   commands[i].word);
+    }
+    return cli_usage_error("snapshot", false, "there is no '%s'", word);
+}
+
+static int run(const struct snapshot_command *command, int argc, char **argv)
+{
+    struct cli_options options;
+    int status = cli_options_parse_for(&command->command, argc, argv, &options);
+
+    if (status == CLI_GO_ON)
+        status = command->run(command->command.name, &options);
+    cli_options_fini(&options);
+    return status;
+}
+
+int cmd_snapshot(int argc, char **argv)
+{
+    if (argc < 2)
+        return cli_usage_error("snapshot", false,
+                               "what? create, inspect, verify, diff, export or import");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return cli_command_help(cli_command_find("snapshot"));
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].word) == 0)
+            return run(&commands[i], argc - 1, argv + 1);
+    }
+    return unknown(argv[1]);
+}
