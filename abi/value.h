@@ -13,12 +13,13 @@
  * A string or bytes value may also travel by reference (since 1.1): `type` has
  * MF_ABI_VALUE_REFERENCE set, `len` is 16, and the data is a struct
  * mf_abi_reference that says where in guest memory the bytes stand. What the host
- * refers to is read-only for the guest. The arguments of a CALL in the ring are mapped
- * until the exported function has been answered; what a frame in the exchange area
- * refers to is, until another frame takes its place or one before it (at the latest,
- * so long). A string has its terminator there. What the guest refers to stays as it is until it takes the
- * next call (HOST_CALL: until it is answered); a guest that answers by reference
- * while more calls are posted executes `out READY` before it takes the next one.
+ * refers to is read-only for the guest, and a string has its terminator there. The
+ * arguments of a CALL in the ring are mapped until the exported function has been
+ * answered; what a frame in the exchange area refers to is, until another frame
+ * takes its place or one before it. What the guest refers to stays as it is until
+ * it takes the next call (HOST_CALL: until it is answered); a guest that answers by
+ * reference while more calls are posted executes `out READY` before it takes the
+ * next one.
  */
 #ifndef MAYFLY_ABI_VALUE_H
 #define MAYFLY_ABI_VALUE_H

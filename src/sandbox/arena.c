@@ -61,6 +61,25 @@ void *arena_alloc_chunk(struct arena *arena, uint64_t len)
     return chunk->bytes;
 }
 
+struct arena_chunk *arena_detach(struct arena *arena, bool keep_fixed)
+{
+    struct arena_chunk *chunks = arena->chunks;
+    arena->chunks = NULL;
+    arena->chunk_bytes = 0;
+    if (!keep_fixed)
+        arena->used = 0;
+    return chunks;
+}
+
+void arena_discard(struct arena_chunk *chunks)
+{
+    while (chunks) {
+        struct arena_chunk *older = chunks->older;
+        free(chunks);
+        chunks = older;
+    }
+}
+
 struct arena_mark arena_mark(const struct arena *arena)
 {
     return (struct arena_mark){.used = arena->used, .chunks = arena->chunks};

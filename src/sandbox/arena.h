@@ -8,6 +8,7 @@
 
 #include <mayfly/error.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,20 @@ void arena_drop_chunks(struct arena *arena, struct arena_chunk *first, struct ar
 
 /* Gives everything back, and leaves nothing of what was there: for somebody else's use. */
 void arena_wipe(struct arena *arena);
+
+/*
+ * Begins anew while what the next call's arguments point to stays: all chunks are taken out,
+ * for arena_discard when that call is over; with `keep_fixed` the fixed part stays too.
+ */
+struct arena_chunk *arena_detach(struct arena *arena, bool keep_fixed);
+void arena_discard(struct arena_chunk *chunks);
+
+/* Whether `data` lies in the fixed part. */
+static inline bool arena_holds(const struct arena *arena, const void *data)
+{
+    const uint8_t *at = data;
+    return at >= arena->base && at < arena->base + arena->size;
+}
 
 /* Gives everything back. On the call path: nothing to do when there are no chunks. */
 static inline void arena_reset(struct arena *arena)

@@ -25,9 +25,9 @@
  *
  * The attendant enters the guest when a call is there to be answered, or when it may poll and
  * should not rest. It rests, asleep, after the guest came out though nobody waited for
- * that: the watchdog asked it to, or it does not know how to poll (ABI 1.0). A guest that is entered
- * at READY with a call before it, and leaves at READY without an answer, broke the
- * protocol; so the number of entries per call is bounded.
+ * that: the watchdog asked it to, or it does not know how to poll (ABI 1.0). A guest that
+ * is entered at READY with a call before it, and leaves at READY without an answer, broke
+ * the protocol; so the number of entries per call is bounded.
  */
 #include "sandbox/attend.h"
 
@@ -158,7 +158,7 @@ static void end_between(struct attendance *a)
         return;
     a->between = false;
     a->sandbox->depth = 0;
-    a->sandbox->state = SANDBOX_READY;
+    a->sandbox->state = a->sandbox->poisoned ? SANDBOX_ENDED : SANDBOX_READY;
 }
 
 void attend_before_entry(struct mf_sandbox *sandbox)
@@ -253,8 +253,8 @@ static void look_at_end(struct attendance *a, const struct run_result *run)
     } else if (a->waiting) {
         call_check_end(run, a->waiting, &err);
     } else {
-        error_set(&err, MF_E_GUEST_EXIT, "the guest exited with status %d while it waited for calls",
-                  run->status);
+        error_set(&err, MF_E_GUEST_EXIT,
+                  "the guest exited with status %d while it waited for calls", run->status);
     }
     fail(a, &err);
 }
@@ -272,7 +272,7 @@ static void enter_guest(struct attendance *a)
     a->posted_at_entry = a->at_ready ? a->posted : 0;
     a->at_ready = false;
     a->attending = true;
-    limits_set_polling(&a->sandbox->limits, a->polls);
+    limits_set_polling(&a->sandbox->limits, true);
     int rc = run_guest(a->sandbox, &run, &err);
     limits_set_polling(&a->sandbox->limits, false);
     end_between(a);
@@ -665,6 +665,34 @@ int attend_call(struct mf_sandbox *sandbox, struct attendance *a,
     return rc;
 }
 
+struct resume_work {
+    struct mf_value *result; /* may be NULL */
+    int *status;
+    struct arena *arena;
+};
+
+static int make_resume(struct mf_sandbox *sandbox, void *argument, struct mf_error *err)
+{
+    const struct resume_work *resume = argument;
+    struct mf_value result = mf_void();
+    int rc = mf_sandbox_resume(sandbox, &result, resume->status, err);
+    arena_reset(resume->arena);
+    if (rc == 0 && resume->result) {
+        rc = keep_result(resume->arena, &result, err);
+        *resume->result = result;
+    }
+    return rc;
+}
+
+int attend_resume(struct mf_sandbox *sandbox, struct mf_value *result, int *status,
+                  struct mf_error *err)
+{
+    struct resume_work resume = {result, status, attend_arena()};
+    if (!resume.arena)
+        return error_set(err, MF_E_NO_MEMORY, "cannot allocate this thread's room for results");
+    return attend_do(sandbox, make_resume, &resume, err);
+}
+
 /* ---- beginning and ending ---- */
 
 static unsigned count_cpus(void)
@@ -718,7 +746,7 @@ static int prepare(struct attendance *a, uint64_t idle_ns, struct mf_error *err)
     a->at_ready = true;
     a->rest = a->stop = a->told = a->failed = false;
     ring_reset(&sandbox->rings);
-    if (!a->polls || idle_ns == UINT64_MAX)
+    if (idle_ns == UINT64_MAX)
         return 0;
     return limits_watch_idle(&sandbox->limits, idle_ns, ask_back, a, err);
 }

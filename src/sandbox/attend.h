@@ -52,6 +52,10 @@ struct mf_call;
 int attend_batch(struct mf_sandbox *sandbox, struct mf_call *calls, size_t ncalls,
                  struct mf_error *err);
 
+/* mf_sandbox_resume from another thread; *err is not NULL. */
+int attend_resume(struct mf_sandbox *sandbox, struct mf_value *result, int *status,
+                  struct mf_error *err);
+
 /*
  * Where results for this thread stand until its next call of an attentive sandbox;
  * freed when the thread ends. NULL: no memory.

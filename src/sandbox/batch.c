@@ -243,10 +243,16 @@ int batch_call(struct mf_sandbox *sandbox, struct mf_call *calls, size_t ncalls,
         rc = call_begin_use(sandbox, sandbox->options.timeout_ns, err);
     if (rc != 0)
         return refuse_all(&batch, rc, err);
-    arena_reset(&sandbox->arena);
+    /* Arguments may be results of before, and large ones are mapped until their calls are made. */
+    bool keep = false;
+    for (size_t i = 0; i < ncalls && !keep; i++)
+        keep = calls[i].status == CALL_WAITS &&
+               call_uses_arena(sandbox, calls[i].args, calls[i].nargs);
+    struct arena_chunk *before = arena_detach(&sandbox->arena, keep);
     rc = run_batch(&batch, err);
     if (rc != 0)
         rc = give_up(&batch, rc, err);
+    arena_discard(before);
     rc = call_finish(sandbox, rc, err);
     call_end_use(sandbox);
     return rc;

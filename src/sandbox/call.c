@@ -138,6 +138,15 @@ int call_run_call(struct mf_sandbox *sandbox, struct mf_value *result, struct mf
     return rc;
 }
 
+bool call_uses_arena(const struct mf_sandbox *sandbox, const struct mf_value *args, size_t nargs)
+{
+    for (size_t i = 0; i < nargs; i++)
+        if ((args[i].type == MF_STRING || args[i].type == MF_BYTES) &&
+            arena_holds(&sandbox->arena, args[i].bytes.data)) /* the same member for strings */
+            return true;
+    return false;
+}
+
 /*
  * The guest waits with all calls answered, so the rings can begin at their start
  * again: warm calls then use the same few cache lines.
@@ -148,21 +157,26 @@ static int call_outermost(struct mf_sandbox *sandbox, const struct image_functio
 {
     struct codec_references references;
     struct frame frame;
-    arena_reset(&sandbox->arena);
+    bool keep = call_uses_arena(sandbox, args, nargs);
+    struct arena_chunk *before = arena_detach(&sandbox->arena, keep);
     int rc = call_prepare(sandbox, function, args, nargs, sandbox->rings.call.size, &references,
                           &frame, err);
-    if (rc != 0)
-        return rc;
-    ring_reset(&sandbox->rings);
-    rc = ring_post(&sandbox->rings, &frame, &sandbox->arena, err);
-    if (rc != 0)
-        return rc;
-    sandbox->pending = (struct sandbox_pending){
-        .kind = MF_STOPPED_CALL,
-        .function = (uint32_t)(function - sandbox->image->exports),
-        .id = frame.header.id,
-    };
-    return call_run_call(sandbox, result, err);
+    if (rc == 0) {
+        ring_reset(&sandbox->rings);
+        rc = ring_post(&sandbox->rings, &frame, &sandbox->arena, err);
+    }
+    if (rc == 0) {
+        sandbox->pending = (struct sandbox_pending){
+            .kind = MF_STOPPED_CALL,
+            .function = (uint32_t)(function - sandbox->image->exports),
+            .id = frame.header.id,
+        };
+        rc = call_run_call(sandbox, result, err);
+    }
+    if (before) /* large arguments may be mapped from there */
+        map_release(sandbox, MAP_LEVEL_CALL);
+    arena_discard(before);
+    return rc;
 }
 
 /*

@@ -19,6 +19,9 @@ int call_prepare(struct mf_sandbox *sandbox, const struct image_function *functi
                  const struct mf_value *args, size_t nargs, uint64_t room,
                  struct codec_references *references, struct frame *frame, struct mf_error *err);
 
+/* Whether any argument is (a part of) a result of this sandbox, in its arena. */
+bool call_uses_arena(const struct mf_sandbox *sandbox, const struct mf_value *args, size_t nargs);
+
 /*
  * Begins the outermost use of a sandbox, by any means: MF_E_INTERRUPTED when an
  * interrupt waited. Limits are armed until call_end_use.

@@ -38,7 +38,7 @@ struct limits_idle {
     void (*ask)(void *context); /* asks the guest to leave; on the watchdog's thread */
     void *context;
     atomic_uint turns;   /* counts begins and ends of calls: odd while one is made */
-    atomic_bool polling; /* the guest runs to take calls */
+    atomic_bool polling; /* the guest was entered to take calls */
     /* The watchdog's own. */
     unsigned seen;
     bool asked;
@@ -87,7 +87,7 @@ int limits_watch(struct limits *limits, uint64_t shortest_ns, struct mf_error *e
 int limits_watch_idle(struct limits *limits, uint64_t idle_ns, void (*ask)(void *context),
                       void *context, struct mf_error *err);
 
-/* The guest begins to wait for calls by polling, or came out again. */
+/* The guest is entered to take calls, or came out again. */
 void limits_set_polling(struct limits *limits, bool polling);
 
 /* CPU time is that of `thread`, which runs the guest for others; NULL: of the caller again. */

@@ -5,6 +5,7 @@
  * snapshot of that moment.
  */
 #include "base/error.h"
+#include "sandbox/attend.h"
 #include "sandbox/call.h"
 #include "sandbox/sandbox.h"
 
@@ -14,7 +15,10 @@
 
 enum mf_stopped mf_sandbox_stopped(const struct mf_sandbox *sandbox)
 {
-    return sandbox->stopped ? sandbox->pending.kind : MF_STOPPED_NOTHING;
+    struct attendance *held = attend_hold(sandbox);
+    enum mf_stopped kind = sandbox->stopped ? sandbox->pending.kind : MF_STOPPED_NOTHING;
+    attend_release(held);
+    return kind;
 }
 
 static int run_pending(struct mf_sandbox *sandbox, struct mf_value *result, int *status,
@@ -45,6 +49,8 @@ int mf_sandbox_resume(struct mf_sandbox *sandbox, struct mf_value *result, int *
     struct mf_error own;
     err = err ? err : &own;
     error_clear(err);
+    if (attend_of(sandbox))
+        return attend_resume(sandbox, result, status, err);
     if (!sandbox->stopped && sandbox->poisoned)
         return error_set(err, MF_E_STATE, "the guest cannot go on: %s", sandbox->poison_text);
     if (!sandbox->stopped)

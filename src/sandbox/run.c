@@ -87,7 +87,8 @@ static int answer_interrupt(struct mf_sandbox *sandbox, struct run_result *resul
                             struct mf_error *err)
 {
     bool between = attend_between_calls(sandbox);
-    unsigned reasons = limits_take_some(&sandbox->limits, between ? ~(unsigned)STOP_INTERRUPT : ~0u);
+    unsigned which = between ? ~(unsigned)STOP_INTERRUPT : ~0u;
+    unsigned reasons = limits_take_some(&sandbox->limits, which);
     int rc = stop_error(sandbox, reasons, err);
     if (rc == 0 && between && (reasons & STOP_IDLE)) {
         result->end = RUN_IDLE;

@@ -174,7 +174,8 @@ static bool has_variable(char **env, const char *prefix)
 
 /* See sandbox.h: the same results on every backend and host. */
 #define TUNABLES "GLIBC_TUNABLES="
-#define TUNABLES_DEFAULT TUNABLES "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"
+#define TUNABLES_DEFAULT                                                                        \
+    TUNABLES "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F,-AVX512VL,-AVX_Fast_Unaligned_Load"
 
 static int copy_args(struct mf_sandbox *sandbox, struct mf_error *err)
 {
