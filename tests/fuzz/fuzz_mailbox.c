@@ -593,8 +593,10 @@ static void call_batch(void)
         calls[c].nargs = signature->nparams;
         for (size_t i = 0; i < signature->nparams; i++)
             args[c][i] = take_value(signature->params[i].type);
-        if (take_below(3) == 0)
-            calls[c].buffer = buffers[c] = malloc(calls[c].buffer_bytes = take(1) % BUFFER_BYTES + 1);
+        if (take_below(3) == 0) {
+            calls[c].buffer_bytes = take(1) % BUFFER_BYTES + 1;
+            calls[c].buffer = buffers[c] = malloc(calls[c].buffer_bytes);
+        }
     }
     int rc = mf_sandbox_call_batch(sandbox, calls, n, &err);
     check_result(rc, &err);

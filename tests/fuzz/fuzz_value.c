@@ -89,7 +89,7 @@ static bool are_valid(const struct mf_value *given, size_t n,
                       const struct codec_references *references)
 {
     static struct mf_signature sig;
-    struct mf_value values[MF_PARAMS_MAX];
+    struct mf_value values[MF_PARAMS_MAX] = {0};
     struct mf_error err = {0};
     bool good = true;
 

@@ -164,9 +164,40 @@ def value_seeds():
                          struct.pack("<H", 6) + b"Mayfly" + bytes([0x88]) + b"\xff" * 16)
 
 
+def change(at, data):
+    """One change of a snapshot file, as tests/fuzz/fuzz_snapshot.c reads it."""
+    return at.to_bytes(3, "little") + bytes([len(data) - 1]) + data
+
+
+def snapshot_seeds():
+    for how, name in enumerate(("plain", "zstd", "child")):
+        yield name, bytes([how])
+        yield name + "-trusted", bytes([how | 0x10])
+        yield name + "-version", bytes([how]) + change(8, struct.pack("<II", 0x20000, 0x20000))
+        yield name + "-memory", bytes([how]) + change(32, struct.pack("<Q", 2**40))
+        yield name + "-damaged", bytes([how | 0x20]) + change(4100, b"\xff")
+        for section in range(6):
+            entry = 256 + 40 * section
+            yield f"{name}-kind-{section}", bytes([how]) + change(entry, b"\x63")
+            yield f"{name}-place-{section}", bytes([how]) + change(entry + 8, b"\x08")
+            yield f"{name}-size-{section}", bytes([how]) + change(entry + 16, b"\xff" * 8)
+    golden = (CORPUS.parent.parent / "golden" / "snapshot-1.0-plain.mfs").read_bytes()
+    kind, _, offset, size = struct.unpack_from("<IIQQ", golden, 256)
+    assert kind == 1
+    yield "state", b"\x40" + golden[offset:offset + size]
+    # The state in the file: each of its words becomes a large one.
+    for at in range(0, size, 64):
+        yield f"word-{at // 64}", b"\0" + change(offset + at, b"\xff" * 8)
+    # Entries of the page tables, wherever they are: present, writable, for the user.
+    for page in range(4, 36, 3):
+        yield (f"entry-{page}",
+               b"\0" + change(len(golden) - page * 4096, struct.pack("<Q", 0x6067)))
+
+
 if __name__ == "__main__":
     save("elf", dict(elf_seeds()))
     save("image", dict(image_seeds()))
     save("frame", dict(frame_seeds()))
     save("signature", dict(signature_seeds()))
     save("value", dict(value_seeds()))
+    save("snapshot", dict(snapshot_seeds()))

@@ -156,7 +156,8 @@ static const struct {
     {"bytes host_source(u64 most)", host_source},
     {"u64 host_many(bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, "
      "bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, "
-     "bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes)", host_many},
+     "bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes)",
+     host_many},
 };
 
 static void check(int status, const struct mf_error *err)

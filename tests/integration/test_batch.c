@@ -234,8 +234,16 @@ static void test_errors_concern_one_call(void **state)
         {.function = large_index(large, "echo"), .args = &none, .nargs = 1},
         {.function = add, .args = numbers, .nargs = 2},
     };
-    static const int codes[] = {0, MF_E_TYPE, MF_E_TYPE, MF_E_ARGUMENT, MF_E_NO_FUNCTION,
-                                MF_E_NO_FUNCTION, MF_E_GUEST_ERROR, MF_E_UTF8, MF_E_ARGUMENT, 0};
+    static const int codes[] = {0,
+                                MF_E_TYPE,
+                                MF_E_TYPE,
+                                MF_E_ARGUMENT,
+                                MF_E_NO_FUNCTION,
+                                MF_E_NO_FUNCTION,
+                                MF_E_GUEST_ERROR,
+                                MF_E_UTF8,
+                                MF_E_ARGUMENT,
+                                0};
     make(large, calls, 10);
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(calls[i].status, codes[i]);
@@ -435,8 +443,11 @@ static void test_one_deadline(void **state)
     static uint8_t room[MIB];
     assert_int_equal(large_call(large, "count", NULL, 0, &result), 0);
     for (size_t i = 0; i < 4000; i++)
-        calls[i] = (struct mf_call){.function = large_index(large, "stamp"), .args = how,
-                                    .nargs = 2, .buffer = room, .buffer_bytes = sizeof room};
+        calls[i] = (struct mf_call){.function = large_index(large, "stamp"),
+                                    .args = how,
+                                    .nargs = 2,
+                                    .buffer = room,
+                                    .buffer_bytes = sizeof room};
     assert_int_equal(mf_sandbox_set_limits(large->sandbox, 100000000, 0, &large->err), 0);
     assert_int_equal(mf_sandbox_call_batch(large->sandbox, calls, 4000, &large->err),
                      MF_E_DEADLINE);
