@@ -99,8 +99,10 @@ static int refuse_input(const struct line *line, struct mf_error *err)
 {
     for (char **word = line->words + 1; *word != NULL; word++)
         if (strcmp(*word, "@-") == 0)
-            return mf_fail(err, MF_E_TYPE, "%.60s: @- cannot be an argument here: standard input "
-                                           "has the calls", line->words[0]);
+            return mf_fail(err, MF_E_TYPE,
+                           "%.60s: @- cannot be an argument here: standard input "
+                           "has the calls",
+                           line->words[0]);
     return MF_OK;
 }
 
@@ -202,8 +204,7 @@ static void print_line_json(const struct line *line, const char *function,
     json_t *object =
         err->code == MF_OK
             ? json_pack("{s:I, s:s, s:o, s:s}", "line", (json_int_t)line->number, "function",
-                        function, "result", values_json(result), "type",
-                        mf_type_name(result->type))
+                        function, "result", values_json(result), "type", mf_type_name(result->type))
             : json_pack("{s:I, s:{s:i, s:s, s:o}}", "line", (json_int_t)line->number, "error",
                         "code", err->code, "name", mf_error_name(err->code), "message",
                         report_text_json(err->message));
@@ -254,8 +255,7 @@ static int make_calls(struct lines *lines)
         lines->call[where[i]] = calls[i];
         line->err = calls[i].error;
         if (status != MF_OK && !found && calls[i].status == status) {
-            mf_fail(&guest->err, status, "line %lu: %.200s", line->number,
-                    calls[i].error.message);
+            mf_fail(&guest->err, status, "line %lu: %.200s", line->number, calls[i].error.message);
             found = true;
         }
     }

@@ -87,6 +87,7 @@ int cmd_bench(int argc, char **argv);
     X(PARENT, "parent", 0, "FILE", "write only what differs from this snapshot")                   \
     X(COMPRESS, "compress", 0, NULL, "compress it (zstd)")                                         \
     X(STORE, "store", 0, "DIR", "where parents of snapshots are looked for, too")                  \
+    X(TAG, "tag", 0, "TAG", "the image in the layout (default latest, import: the only one)")      \
     X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
     X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
     X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")             \
@@ -118,7 +119,7 @@ struct cli_options {
     uint64_t rounds, repeat;
     const char *guests;
     const char *compare, *profile, *svg; /* NULL: not given */
-    const char *output, *parent, *store;
+    const char *output, *parent, *store, *tag;
     const char **calls; /* of --call; freed by cli_options_fini */
     size_t ncalls;
     uint64_t after_ns;

@@ -41,11 +41,12 @@ static int print_json(const struct guest *guest, const struct mf_signature *sig,
                       const struct repeated *r)
 {
     const struct mf_sandbox *sandbox = guest->sandbox;
-    json_t *object = json_pack(
-        "{s:s, s:o, s:s, s:s, s:o, s:o, s:o}", "function", sig->name, "result",
-        values_json(&r->result), "type", mf_type_name(sig->result), "backend", mf_backend_name(mf_sandbox_backend(sandbox)),
-        "backend_reason", report_text_json(mf_sandbox_backend_reason(sandbox)), "times",
-        report_times_json(&guest->times, "call"), "stats", report_stats_json(sandbox));
+    json_t *object =
+        json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o}", "function", sig->name, "result",
+                  values_json(&r->result), "type", mf_type_name(sig->result), "backend",
+                  mf_backend_name(mf_sandbox_backend(sandbox)), "backend_reason",
+                  report_text_json(mf_sandbox_backend_reason(sandbox)), "times",
+                  report_times_json(&guest->times, "call"), "stats", report_stats_json(sandbox));
 
     if (guest->options->repeat > 0)
         json_object_set_new(object, "repeat", spread_json(r));
@@ -64,8 +65,8 @@ static int call_batch(struct guest *guest, struct repeated *r, size_t ncalls)
     struct mf_call calls[BATCH_CALLS];
 
     for (size_t i = 0; i < ncalls; i++)
-        calls[i] = (struct mf_call){
-            .function = r->index, .args = r->values->value, .nargs = r->values->n};
+        calls[i] =
+            (struct mf_call){.function = r->index, .args = r->values->value, .nargs = r->values->n};
     int status = mf_sandbox_call_batch(guest->sandbox, calls, ncalls, &guest->err);
     for (size_t i = 0; i < ncalls && status == MF_OK; i++) {
         status = calls[i].status;
@@ -87,8 +88,8 @@ static int call_times(struct guest *guest, struct repeated *r, uint64_t times)
         if (guest->options->batch)
             status = call_batch(guest, r, now);
         else
-            status = mf_sandbox_call_index(guest->sandbox, r->index, r->values->value,
-                                           r->values->n, &r->result, &guest->err);
+            status = mf_sandbox_call_index(guest->sandbox, r->index, r->values->value, r->values->n,
+                                           &r->result, &guest->err);
         uint64_t took = guest_end_phase(guest, begin);
         guest->times.run += took;
         r->ns[r->count++] = took / now;
@@ -100,10 +101,8 @@ static int call_times(struct guest *guest, struct repeated *r, uint64_t times)
 /* Starts the guest; on --attentive on a thread of its own. */
 static int start(struct guest *guest)
 {
-    uint64_t begin = guest_begin_phase(guest);
-    int status = mf_sandbox_start(guest->sandbox, &guest->err);
+    int status = guest_start(guest);
 
-    guest->times.init = guest_end_phase(guest, begin);
     if (status == MF_OK && guest->options->attentive)
         status = mf_sandbox_attend(guest->sandbox, NULL, &guest->err);
     return status;
@@ -178,9 +177,9 @@ static int call_from_input(struct guest *guest, char **operands)
 static int check_usage(const struct cli_options *options)
 {
     if (options->noperands == 0)
-        return cli_usage_error("call", options->json, options->batch && options->repeat == 0
-                                                          ? "which image?"
-                                                          : "which image and function?");
+        return cli_usage_error(
+            "call", options->json,
+            options->batch && options->repeat == 0 ? "which image?" : "which image and function?");
     if (options->repeat > REPEAT_MOST)
         return cli_usage_error("call", options->json, "--repeat: at most %d calls", REPEAT_MOST);
     if (options->noperands == 1 && (!options->batch || options->repeat > 0))

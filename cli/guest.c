@@ -28,23 +28,6 @@ void guest_init(struct guest *guest, const char *command, const struct cli_optio
     guest->io.output_to_stderr = options->json;
 }
 
-int guest_open(struct guest *guest, const char *path)
-{
-    uint64_t begin = report_now();
-    int status;
-
-    guest->path = path;
-    if (snapfile_recognise(path)) {
-        status = snapfile_open(path, guest->options, &guest->snapshot, &guest->err);
-        if (status == MF_OK)
-            guest->image = mf_snapshot_image(guest->snapshot);
-    } else {
-        status = mf_image_open(path, &guest->image, &guest->err);
-    }
-    guest->times.open = report_now() - begin;
-    return status;
-}
-
 enum mf_stopped guest_frozen(const struct guest *guest)
 {
     struct mf_snapshot_info info = {.size = sizeof info};
@@ -53,6 +36,32 @@ enum mf_stopped guest_frozen(const struct guest *guest)
         return MF_STOPPED_NOTHING;
     mf_snapshot_get_info(guest->snapshot, &info);
     return info.stopped;
+}
+
+static int open_snapshot(struct guest *guest)
+{
+    int status = snapfile_open(guest->path, guest->options, &guest->snapshot, &guest->err);
+
+    if (status != MF_OK)
+        return status;
+    guest->image = mf_snapshot_image(guest->snapshot);
+    if (guest_frozen(guest) != MF_STOPPED_NOTHING && !guest->resumes)
+        return mf_fail(&guest->err, MF_E_ARGUMENT,
+                       "%.80s was %s; 'mayfly resume %.80s' lets it run on", guest->path,
+                       snapfile_stopped_text(guest_frozen(guest)), guest->path);
+    return MF_OK;
+}
+
+int guest_open(struct guest *guest, const char *path)
+{
+    uint64_t begin = report_now();
+
+    guest->path = path;
+    int status = guest->resumes || snapfile_recognise(path)
+                     ? open_snapshot(guest)
+                     : mf_image_open(path, &guest->image, &guest->err);
+    guest->times.open = report_now() - begin;
+    return status;
 }
 
 /* A snapshot is a guest that was made: nothing can be said any more about how to make it. */
@@ -73,10 +82,6 @@ static int check_snapshot_options(struct guest *guest, char **args)
         return mf_fail(&guest->err, MF_E_ARGUMENT,
                        "'%.60s': %.120s is a snapshot and has its arguments already", args[1],
                        guest->path);
-    if (guest_frozen(guest) != MF_STOPPED_NOTHING && !guest->resumes)
-        return mf_fail(&guest->err, MF_E_ARGUMENT,
-                       "%.120s was %s; 'mayfly resume %.40s' lets it run on", guest->path,
-                       snapfile_stopped_text(guest_frozen(guest)), guest->path);
     return MF_OK;
 }
 

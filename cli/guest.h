@@ -22,15 +22,18 @@ struct guest {
 /* Prepares *guest for the command. */
 void guest_init(struct guest *guest, const char *command, const struct cli_options *options);
 
-/* Opens the image or snapshot at `path`. Returns 0 or MF_E_*, with guest->err filled. */
+/*
+ * Opens the image or snapshot at `path`; with guest->resumes it must be a snapshot, else it
+ * must not be a frozen one. Returns 0 or MF_E_*, with guest->err filled.
+ */
 int guest_open(struct guest *guest, const char *path);
 
 /*
  * Makes the sandbox: `args` is argv of main or NULL; `input_bytes` is what its calls will
  * be given; `max_output_bytes` is used where the options say nothing (0: the library's
  * default). A snapshot has all but the limits already: options that say otherwise are
- * refused, and so is a frozen guest unless guest->resumes. From then on signals stop the
- * guest. With --verbose says which backend it is. Returns 0 or MF_E_*.
+ * refused. From then on signals stop the guest. With --verbose says which backend it is.
+ * Returns 0 or MF_E_*.
  */
 int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
                  uint64_t max_output_bytes);

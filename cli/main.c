@@ -21,7 +21,7 @@ static const struct cli_command commands[] = {
         .summary = "Run a static x86-64 Linux program in a micro-VM.",
         .details = "Standard input, output and error and the exit status are the program's. It\n"
                    "sees no files, no network and no environment but what --env gives.\n",
-        .options = OPTIONS_OF_GUESTS,
+        .options = OPTIONS_OF_GUESTS | CLI_OPT_STORE,
         .stop_at_operand = true,
     },
     {
@@ -39,8 +39,8 @@ static const struct cli_command commands[] = {
                    "@@ at the beginning stands for one @.\n"
                    "With --batch and no function, each line of standard input is a call:\n"
                    "FUNCTION [ARG...], with quotes as in a shell. Each has a line of output.\n",
-        .options = OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX | CLI_OPT_JSON | CLI_OPT_REPEAT |
-                   CLI_OPT_BATCH | CLI_OPT_ATTENTIVE,
+        .options = OPTIONS_OF_GUESTS | CLI_OPT_STORE | CLI_OPT_MAILBOX | CLI_OPT_JSON |
+                   CLI_OPT_REPEAT | CLI_OPT_BATCH | CLI_OPT_ATTENTIVE,
         .stop_at_operand = true,
     },
     {
@@ -50,7 +50,7 @@ static const struct cli_command commands[] = {
         .summary = "Show what an image holds, without running it.",
         .details = "Segments, exported functions with their signatures, host functions that it\n"
                    "needs, memory, ABI version.\n",
-        .options = CLI_OPT_JSON | CLI_OPT_HELP,
+        .options = CLI_OPT_STORE | CLI_OPT_JSON | CLI_OPT_HELP,
     },
     {
         .name = "snapshot",
@@ -64,12 +64,12 @@ static const struct cli_command commands[] = {
                    "  verify FILE...                     check all bytes of snapshots\n"
                    "  diff FILE FILE                     show which pages differ\n"
                    "  export FILE DIR                    make an OCI image layout of it\n"
-                   "  import DIR -o FILE                 and back\n"
+                   "  import DIR -o FILE                 and back; or --store DIR\n"
                    "'mayfly snapshot create --help' and so on show which options each one takes;\n"
                    "'mayfly call FILE' and 'mayfly resume FILE' use a snapshot.\n",
         .options = CLI_OPT_OUTPUT | CLI_OPT_CALL | CLI_OPT_RUN | CLI_OPT_AFTER | CLI_OPT_PARENT |
-                   CLI_OPT_COMPRESS | CLI_OPT_STORE | OPTIONS_OF_GUESTS | CLI_OPT_MAILBOX |
-                   CLI_OPT_JSON,
+                   CLI_OPT_COMPRESS | CLI_OPT_STORE | CLI_OPT_TAG | OPTIONS_OF_GUESTS |
+                   CLI_OPT_MAILBOX | CLI_OPT_JSON,
     },
     {
         .name = "resume",

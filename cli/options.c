@@ -277,6 +277,9 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
     case CLI_INDEX_STORE:
         options->store = text;
         return CLI_GO_ON;
+    case CLI_INDEX_TAG:
+        options->tag = text;
+        return CLI_GO_ON;
     case CLI_INDEX_LIST:
         options->list = true;
         return CLI_GO_ON;

@@ -103,10 +103,15 @@ static json_t *fault_json(const struct mf_fault *fault)
                      (json_int_t)fault->symbol_offset, "registers", registers);
 }
 
+json_t *report_error_json(const struct mf_error *err)
+{
+    return json_pack("{s:i, s:s, s:o}", "code", err->code, "name", mf_error_name(err->code),
+                     "message", report_text_json(err->message));
+}
+
 static json_t *error_json(const struct mf_error *err, const struct mf_fault *fault)
 {
-    json_t *inner = json_pack("{s:i, s:s, s:o}", "code", err->code, "name",
-                              mf_error_name(err->code), "message", report_text_json(err->message));
+    json_t *inner = report_error_json(err);
 
     if (fault != NULL)
         json_object_set_new(inner, "fault", fault_json(fault));

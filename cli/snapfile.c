@@ -64,16 +64,21 @@ int snapfile_open(const char *path, const struct cli_options *options, struct mf
     return mf_snapshot_open(path, &open_options, out, err);
 }
 
+void snapfile_format_digest(const uint8_t bytes[MF_DIGEST_BYTES], char text[SNAPFILE_DIGEST_TEXT])
+{
+    char digits[MF_DIGEST_TEXT];
+
+    mf_digest_format(bytes, digits);
+    snprintf(text, SNAPFILE_DIGEST_TEXT, "sha256:%s", digits);
+}
+
 void snapfile_digest(const struct mf_snapshot *snapshot, char text[SNAPFILE_DIGEST_TEXT])
 {
-    uint8_t digest[MF_DIGEST_BYTES];
+    uint8_t bytes[MF_DIGEST_BYTES];
 
     text[0] = 0;
-    if (!mf_snapshot_digest(snapshot, digest))
-        return;
-    memcpy(text, "sha256:", sizeof "sha256:");
-    for (size_t i = 0; i < MF_DIGEST_BYTES; i++)
-        snprintf(text + strlen("sha256:") + 2 * i, 3, "%02x", digest[i]);
+    if (mf_snapshot_digest(snapshot, bytes))
+        snapfile_format_digest(bytes, text);
 }
 
 const char *snapfile_stopped_name(enum mf_stopped stopped)

@@ -17,6 +17,9 @@ bool snapfile_is_program(const char *path);
 int snapfile_open(const char *path, const struct cli_options *options, struct mf_snapshot **out,
                   struct mf_error *err);
 
+/* Writes a digest with its prefix. */
+void snapfile_format_digest(const uint8_t bytes[MF_DIGEST_BYTES], char text[SNAPFILE_DIGEST_TEXT]);
+
 /* Writes the digest of the snapshot's file; "" when there is none. */
 void snapfile_digest(const struct mf_snapshot *snapshot, char text[SNAPFILE_DIGEST_TEXT]);
 

@@ -94,7 +94,7 @@ static int was_stopped(struct creation *c, int status, const char *what)
     units_format_duration(guest->times.run, took, sizeof took);
     c->missed = true;
     return mf_fail(&guest->err, MF_E_STATE,
-                   "%s after %s, before --after %s: there is nothing to freeze, and no file was "
+                   "%s after %s, before --after %s: there is nothing to freeze, and nothing was "
                    "written", what, took, after);
 }
 
@@ -146,7 +146,6 @@ static int run_guest(struct creation *c)
     struct guest *guest = &c->guest;
     char **args = c->options->run ? c->options->operands : NULL;
 
-    guest->resumes = c->options->run;
     if (c->options->run)
         c->options->timeout_ns = c->options->after_ns;
     int status = guest_create(guest, args, c->calls.bytes, c->options->run ? UINT64_MAX : 0);
@@ -178,6 +177,8 @@ static int create_file(struct creation *c)
     struct guest *guest = &c->guest;
 
     int status = snapfile_check_output(c->options->output, &guest->err);
+    /* A frozen program can run on for a while and be frozen again. */
+    guest->resumes = c->options->run && snapfile_recognise(c->options->operands[0]);
     if (status == MF_OK)
         status = guest_open(guest, c->options->operands[0]);
     if (status == MF_OK)

@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 
 /* Bits of cpu_components. */
@@ -56,12 +55,19 @@ json_t *snapshot_json(const struct mf_snapshot *snapshot)
                      components_json(info.cpu_components));
 }
 
-static int show_json(const char *path, const struct stat *st, const struct mf_snapshot *snapshot)
+static int show_json(const char *path, const struct mf_snapshot_file_info *head,
+                     const struct mf_snapshot *snapshot)
 {
     json_t *object = snapshot_json(snapshot);
+    char version[24];
 
+    snprintf(version, sizeof version, "%u.%u", head->version >> 16, head->version & 0xffff);
     json_object_set_new(object, "file", report_text_json(path));
-    json_object_set_new(object, "file_bytes", json_integer((json_int_t)st->st_size));
+    json_object_set_new(object, "file_bytes", json_integer((json_int_t)head->file_bytes));
+    json_object_set_new(object, "format", json_string(version));
+    json_object_set_new(object, "written_by", report_text_json(head->tool));
+    json_object_set_new(object, "compressed", json_boolean(head->compressed));
+    json_object_set_new(object, "stored_pages", json_integer((json_int_t)head->stored_pages));
     json_object_set_new(object, "program", inspect_image_json(mf_snapshot_image(snapshot)));
     return report_print_json(object, CLI_OK);
 }
@@ -92,7 +98,7 @@ static void print_parents(const struct mf_snapshot *snapshot)
     }
 }
 
-static void print_summary(const char *path, const struct stat *st,
+static void print_summary(const char *path, const struct mf_snapshot_file_info *head,
                           const struct mf_snapshot *snapshot)
 {
     struct mf_snapshot_info info = {.size = sizeof info};
@@ -102,12 +108,16 @@ static void print_summary(const char *path, const struct stat *st,
     snapfile_digest(snapshot, digest);
     units_format_size(info.memory_bytes, memory, sizeof memory);
     units_format_size(info.pages * 4096, held, sizeof held);
-    units_format_size((uint64_t)st->st_size, file, sizeof file);
+    units_format_size(head->file_bytes, file, sizeof file);
     text_print_line_safe(stdout, path);
     printf("\n  kind     snapshot, %s\n", snapfile_stopped_text(info.stopped));
     printf("  digest   %s\n", digest);
     print_parents(snapshot);
-    printf("  file     %s\n", file);
+    printf("  file     %s%s with %" PRIu64 " pages, format %u.%u, written by ", file,
+           head->compressed ? ", compressed," : "", head->stored_pages, head->version >> 16,
+           head->version & 0xffff);
+    text_print_line_safe(stdout, head->tool);
+    putchar('\n');
     fputs("  taken    ", stdout);
     print_time(info.taken_unix_ns);
     printf(", on %s\n", mf_backend_name(info.backend));
@@ -126,17 +136,16 @@ int snapshot_show(const char *name, const char *path, const struct cli_options *
 {
     struct mf_error err = {0};
     struct mf_snapshot *snapshot;
-    struct stat st = {0};
+    struct mf_snapshot_file_info head = {.size = sizeof head};
     int status;
 
-    if (snapfile_open(path, options, &snapshot, &err) != MF_OK)
+    if (mf_snapshot_get_file_info(path, &head, &err) != MF_OK ||
+        snapfile_open(path, options, &snapshot, &err) != MF_OK)
         return cli_library_error(name, options->json, &err);
-    /* For people only; what is opened may have been replaced since. */
-    stat(path, &st);
     if (options->json) {
-        status = show_json(path, &st, snapshot);
+        status = show_json(path, &head, snapshot);
     } else {
-        print_summary(path, &st, snapshot);
+        print_summary(path, &head, snapshot);
         inspect_print_image(mf_snapshot_image(snapshot));
         status = cli_finish(CLI_OK);
     }
