@@ -32,6 +32,8 @@ struct mf_attend_options {
  *
  * All other functions of the sandbox work as before, and may be called by any
  * thread: they wait their turn and bring the guest back for as long as they take.
+ * With MF_SIGNAL_NONE on kvm a guest that does not come back by itself can only be waited for.
+ *
  * mf_sandbox_destroy may be called while other threads wait in calls: these return
  * MF_E_STATE, and no thread may begin a call afterwards.
  *

@@ -32,9 +32,11 @@ extern "C" {
 
 /*
  * An exported function. `arg` has the values that its signature names; they and
- * what they point to are valid, in place, until it returns. What the result
- * points to must be valid when it returns, and is copied then; for texts built
- * in a local array there are mf_string_copy and mf_bytes_copy.
+ * what they point to are valid, in place, until it returns, and are not to be
+ * written to. What the result points to must be valid when it returns, and is copied
+ * then; for texts built in a local array there are mf_string_copy and mf_bytes_copy.
+ * A result that does not fit into the mailbox is not copied: it must stay as it is
+ * until the next call (static storage, or see mf_bytes_owned).
  */
 typedef struct mf_value (*mf_function)(const struct mf_value *arg);
 

@@ -94,9 +94,11 @@ struct mf_sandbox_options {
  * or mask is changed; such a sandbox refuses time limits, and an interrupt is noticed
  * at the next exit only. The soft backend uses no signal.
  *
- * The environment gets GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4 unless
- * `env` has a GLIBC_TUNABLES of its own: so the C library of a static glibc
- * program computes the same on every backend and host.
+ * The environment gets
+ * GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F,-AVX512VL,-AVX_Fast_Unaligned_Load
+ * unless `env` has a GLIBC_TUNABLES of its own: so the C library of a static glibc
+ * program computes the same on every backend and host, and a snapshot of it, which holds
+ * its choice of functions, can move from one to the other.
  */
 
 /*

@@ -116,6 +116,16 @@ MF_API int64_t mf_snapshot_diff(const struct mf_snapshot *a, const struct mf_sna
                                            const void *in_b),
                                 void *context, struct mf_error *err);
 
+/*
+ * Calls `fn` for each page that the guest sees, in rising order of addresses: its guest virtual
+ * address, its guest physical number, and what is there: "image", "heap", "mmap", "stack",
+ * "mailbox" or "system". Returns the number of pages, or MF_E_SNAPSHOT (its file has changed).
+ */
+MF_API int64_t mf_snapshot_each_page(const struct mf_snapshot *snapshot,
+                                     void (*fn)(void *context, uint64_t address, uint64_t page,
+                                                const char *area),
+                                     void *context, struct mf_error *err);
+
 /* ---- files ---- */
 
 /* SHA-256 of a snapshot file: its identity. */
@@ -198,6 +208,16 @@ struct mf_snapshot_file_info {
  */
 MF_API int mf_snapshot_get_file_info(const char *path, struct mf_snapshot_file_info *info,
                                      struct mf_error *err);
+
+/*
+ * Finds the file that has the parent of a snapshot file, as opening it would: its path, which is
+ * MF_E_ARGUMENT if it does not fit into `size`, in `buf`; "" if the file has no parent. That the
+ * parent has the right digest is checked, or in its name; nothing else of it.
+ * Errors: those of mf_snapshot_open.
+ */
+MF_API int mf_snapshot_find_parent(const char *path,
+                                   const struct mf_snapshot_open_options *options, char *buf,
+                                   size_t size, struct mf_error *err);
 
 /* ---- stores ---- */
 

@@ -225,7 +225,8 @@ static void store_pages(struct work *work, uint64_t gap)
             continue;
         bool fill = work->out->nstored > 0 && page - next <= gap;
         for (; before < i && fill; before++)
-            work->place[before] = (uint32_t)work->out->nstored + work->entries[before].page - next;
+            work->place[before] =
+                (uint32_t)work->out->nstored + work->entries[before].page - next;
         for (; fill && next < page && store(work, next); next++)
             ;
         work->place[i] = (uint32_t)work->out->nstored;

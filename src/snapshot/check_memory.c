@@ -118,7 +118,8 @@ static int check_leaf(struct check *check, mf_gva gva, const struct pt_page *pag
         return wrong_at(check, "the rights of a page", gva);
     check->in_area++;
     if (area->kind == AREA_SYSTEM)
-        return page->gpa == place_at(check, gva) ? 0 : wrong_at(check, "a page of the mailbox", gva);
+        return page->gpa == place_at(check, gva) ? 0
+                                                 : wrong_at(check, "a part of the mailbox", gva);
     return take(check, page->gpa, DATA) ? 0 : wrong_at(check, "whose page it is", gva);
 }
 

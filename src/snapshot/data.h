@@ -25,8 +25,8 @@ int data_map_root(const struct data *data, struct mem_root **out, struct mf_erro
 
 /*
  * A root in memory, with what the file says now: each block is checked, and each page
- * lies where the guest has it. Descriptors and stubs are this library's. MF_E_SNAPSHOT, MF_E_SYSTEM,
- * MF_E_NO_MEMORY.
+ * lies where the guest has it. Descriptors and stubs are this library's. MF_E_SNAPSHOT,
+ * MF_E_SYSTEM, MF_E_NO_MEMORY.
  */
 int data_copy_root(const struct data *data, struct mem_root **out, struct mf_error *err);
 

@@ -81,6 +81,8 @@ static int find_records(const uint8_t *bytes, size_t len, struct records *record
 
 static void get(struct in *in, void *data, size_t len)
 {
+    if (len == 0)
+        return;
     if (len > in->left) {
         memset(data, 0, len);
         in->cut = true;

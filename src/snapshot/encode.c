@@ -17,7 +17,7 @@ struct out {
 
 static void put(struct out *out, const void *data, size_t len)
 {
-    if (out->failed)
+    if (out->failed || len == 0)
         return;
     if (len > out->capacity - out->len) {
         size_t capacity = MAX(2 * out->capacity, out->len + len + 4096);

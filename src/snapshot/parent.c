@@ -23,8 +23,8 @@
 bool snap_name_digest(const char *path, uint8_t digest[MF_DIGEST_BYTES])
 {
     const char *name = file_name(path);
-    return strlen(name) == MF_DIGEST_TEXT - 1 + strlen(SNAP_SUFFIX) && mf_digest_parse(name, digest) &&
-           strcmp(name + MF_DIGEST_TEXT - 1, SNAP_SUFFIX) == 0;
+    return strlen(name) == MF_DIGEST_TEXT - 1 + strlen(SNAP_SUFFIX) &&
+           mf_digest_parse(name, digest) && strcmp(name + MF_DIGEST_TEXT - 1, SNAP_SUFFIX) == 0;
 }
 
 static bool join(char path[PATH_MAX], const char *folder, const char *name, const char *suffix)

@@ -21,7 +21,6 @@
 #include "sandbox/attend.h"
 #include "snapshot/pages.h"
 #include "snapshot/pool.h"
-#include "snapshot/vanish.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -244,14 +243,18 @@ static int get_state(const struct mf_parked *parked, const uint8_t **at, struct 
 
 /* ---- pages ---- */
 
+static int file_error(struct mf_error *err)
+{
+    return error_set(err, MF_E_SNAPSHOT, "the snapshot file below this sandbox has got shorter");
+}
+
 /* Adds a guest page if it differs. */
 static int put_page(struct writer *w, struct mf_sandbox *sandbox, const struct mf_snapshot *base,
                     uint32_t page, uint32_t *npages, struct mf_error *err)
 {
-    uint8_t before[PAGE_BYTES];
-    const uint8_t *now = mem_at(&sandbox->mem, (mf_gpa)page << PAGE_SHIFT);
-    if (!snap_read(base, page, before))
-        return error_set(err, MF_E_SNAPSHOT, "the snapshot file below this sandbox has got shorter");
+    uint8_t before[PAGE_BYTES], now[PAGE_BYTES];
+    if (!snap_read(base, page, before) || !mem_page_read(&sandbox->mem, page, now))
+        return file_error(err);
     if (memcmp(before, now, PAGE_BYTES) == 0)
         return 0;
     ++*npages;
@@ -288,15 +291,12 @@ static int undo_marks(struct mf_sandbox *sandbox, const struct mf_snapshot *base
                       struct mf_error *err)
 {
     struct mem *mem = &sandbox->mem;
+    uint8_t contents[PAGE_BYTES];
     for (uint64_t i = 0; i < (mem->end + UINT64_C(63)) / 64; i++)
         for (uint64_t left = mem->marks[i]; left != 0; left &= left - 1) {
             uint32_t page = (uint32_t)(i * 64 + (unsigned)__builtin_ctzll(left));
-            int rc = vanish_page(mem, page, err);
-            if (rc != 0)
-                return rc;
-            if (!snap_read(base, page, mem_at(mem, (mf_gpa)page << PAGE_SHIFT)))
-                return error_set(err, MF_E_SNAPSHOT,
-                                 "the snapshot file below this sandbox has got shorter");
+            if (!snap_read(base, page, contents) || !mem_page_write(mem, page, contents))
+                return file_error(err);
         }
     return 0;
 }
@@ -305,17 +305,20 @@ static int get_pages(void *context, struct mf_sandbox *sandbox, struct mf_error 
 {
     struct reader *reader = context;
     struct mem *mem = &sandbox->mem;
+    uint8_t contents[PAGE_BYTES];
     int rc = undo_marks(sandbox, reader->parked->base, err);
     for (uint32_t i = 0; rc == 0 && i < reader->parked->npages; i++) {
         struct block block;
         get(&reader->at, &block, sizeof block);
-        uint8_t *page = mem_at(mem, (mf_gpa)block.number << PAGE_SHIFT);
+        if (block.zero)
+            memset(contents, 0, sizeof contents);
+        else if (snap_read(reader->parked->base, block.number, contents))
+            get_runs(&reader->at, &block, contents);
+        else
+            return file_error(err);
         mem_mark(mem, (mf_gpa)block.number << PAGE_SHIFT, PAGE_BYTES);
-        rc = vanish_page(mem, block.number, err);
-        if (rc == 0 && block.zero)
-            memset(page, 0, PAGE_BYTES);
-        else if (rc == 0)
-            get_runs(&reader->at, &block, page);
+        if (!mem_page_write(mem, block.number, contents))
+            rc = file_error(err);
     }
     return rc;
 }

@@ -23,6 +23,8 @@
 #define SLOTS_MAX 65536
 #define WARM_DEFAULT 2
 #define PARKED_BYTES_DEFAULT (UINT64_C(1) << 30)
+/* Who does not want to wait still waits so long for a VM that is in the making. */
+#define UNDERWAY_NS UINT64_C(250000000)
 #define NS_PER_S UINT64_C(1000000000)
 
 /* ---- options ---- */
@@ -233,6 +235,13 @@ static int find_slot(struct mf_pool *pool, const struct pool_want *want, struct 
     return rc;
 }
 
+/* Whether some slots are not in use, but just made or ended by the background. */
+static bool is_underway(const struct mf_pool *pool)
+{
+    uint64_t returned = pool_sum(pool, POOL_RETURNED);
+    return pool_sum(pool, POOL_ACQUIRED) - returned < pool->options.slots;
+}
+
 static int refuse(struct mf_pool *pool, uint64_t wait_ns, struct mf_error *err)
 {
     pool_count(pool_shard(pool), POOL_REFUSALS, 1);
@@ -278,6 +287,8 @@ int pool_get(struct mf_pool *pool, const struct pool_want *want, uint64_t wait_n
     *out = NULL;
     if (atomic_load(&pool->waiting) == 0)
         rc = find_slot(pool, want, out, err);
+    if (rc == 0 && !*out && wait_ns == 0 && atomic_load(&pool->waiting) == 0 && is_underway(pool))
+        wait_ns = UNDERWAY_NS;
     if (rc == 0 && !*out)
         rc = wait_ns == 0 ? refuse(pool, 0, err) : wait_for_slot(pool, want, wait_ns, out, err);
     if (rc != 0)

@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "mem/pagetable.h"
+#include "sandbox/attend.h"
 #include "snapshot/pages.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/vanish.h"
@@ -206,6 +207,16 @@ static int copy_pages(struct mf_sandbox *sandbox, struct tracking *tracking,
     return 0;
 }
 
+/*
+ * Drops translated code of pages whose contents change, hot ones included. What was written
+ * can only be code, or the other way round, when rights were changed in between: so it is
+ * for when the tables differ.
+ */
+static int forget_code(struct mf_sandbox *sandbox, const uint64_t *bitmap, struct mf_error *err)
+{
+    return sandbox->vm->ops->dirty_clean(sandbox->vm, bitmap, err);
+}
+
 static int restore_difference(struct mf_sandbox *sandbox, struct tracking *tracking,
                               struct mf_snapshot *snapshot, struct mf_error *err)
 {
@@ -219,7 +230,10 @@ static int restore_difference(struct mf_sandbox *sandbox, struct tracking *track
         pt_each_table(&sandbox->mem, note_table, &before);
         pt_each(&sandbox->mem, note_mapping, &before);
     }
-    rc = copy_pages(sandbox, tracking, snapshot, err);
+    if (tables)
+        rc = forget_code(sandbox, tracking->dirty, err);
+    if (rc == 0)
+        rc = copy_pages(sandbox, tracking, snapshot, err);
     if (rc == 0 && tables)
         drop_stale(sandbox, &before);
     else
@@ -338,13 +352,6 @@ int snap_restore(struct mf_sandbox *sandbox, struct mf_snapshot *snapshot, struc
     return rc;
 }
 
-/* Pages that were written: translated code of them goes. It may have changed with the tables only. */
-static int forget_code(struct mf_sandbox *sandbox, struct tracking *tracking, struct mf_error *err)
-{
-    memcpy(tracking->cold, sandbox->mem.marks, tracking->words * sizeof *tracking->cold);
-    return sandbox->vm->ops->dirty_clean(sandbox->vm, tracking->cold, err);
-}
-
 int snap_overlay(struct mf_sandbox *sandbox, const struct saved_state *saved, bool tables,
                  snap_put_fn put, void *context, struct mf_error *err)
 {
@@ -359,13 +366,18 @@ int snap_overlay(struct mf_sandbox *sandbox, const struct saved_state *saved, bo
     else
         free(before.notes);
     if (rc == 0 && tables)
-        rc = forget_code(sandbox, (struct tracking *)sandbox->base, err);
+        rc = forget_code(sandbox, sandbox->mem.marks, err);
     if (rc == 0)
         rc = saved_load(sandbox, saved, err);
     sandbox->mem.tables_changed = tables;
     if (rc != 0)
         give_up(sandbox, err);
     return rc;
+}
+
+static int do_restore(struct mf_sandbox *sandbox, void *snapshot, struct mf_error *err)
+{
+    return snap_restore(sandbox, snapshot, err);
 }
 
 int mf_sandbox_restore(struct mf_sandbox *sandbox, struct mf_snapshot *snapshot,
@@ -376,7 +388,12 @@ int mf_sandbox_restore(struct mf_sandbox *sandbox, struct mf_snapshot *snapshot,
     error_clear(err);
     if (!snapshot)
         return error_set(err, MF_E_ARGUMENT, "no snapshot given (NULL)");
-    return snap_restore(sandbox, snapshot, err);
+    bool waits = snapshot->saved.started && snapshot->saved.pending.kind == MF_STOPPED_NOTHING;
+    if (!waits && attend_of(sandbox))
+        return error_set(err, MF_E_STATE,
+                         "an attentive sandbox goes back only to snapshots of a guest that waits "
+                         "for calls: mf_sandbox_unattend first");
+    return attend_do(sandbox, do_restore, snapshot, err);
 }
 
 static int fill(void *context, struct mf_sandbox *sandbox, enum mf_backend backend,

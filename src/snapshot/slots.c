@@ -351,7 +351,10 @@ static bool refill_one(struct mf_pool *pool)
     return true;
 }
 
-/* With the lock, which is given up meanwhile. What is to be ended goes first: it may be waited for. */
+/*
+ * With the lock, which is given up meanwhile. What is to be ended goes first: somebody may
+ * wait for its place.
+ */
 static void do_work(struct mf_pool *pool)
 {
     struct pool_slot *slot = pool->doomed;

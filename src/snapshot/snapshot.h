@@ -1,6 +1,7 @@
 /*
  * The inside of a snapshot. Which file does what:
  *   snapshot.c  holds, accessors, differences
+ *   where.c     where the guest sees its pages
  *   pages.c     where the contents of a page are: parents, roots
  *   track.c     which pages of a sandbox differ from a snapshot; the hot set
  *   take.c      from a sandbox to a snapshot

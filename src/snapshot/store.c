@@ -7,6 +7,7 @@
 #include "snapshot/digest.h"
 #include "snapshot/file.h"
 #include "snapshot/open.h"
+#include "snapshot/source.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -130,7 +131,7 @@ static int add_file(const struct adding *adding, const char *path, struct mf_err
         return rc;
     }
     mf_digest_format(adding->digest, file.name);
-    strcat(file.name, SNAP_SUFFIX);
+    memcpy(file.name + MF_DIGEST_TEXT - 1, SNAP_SUFFIX, sizeof SNAP_SUFFIX);
     return new_file_commit(&file, err);
 }
 
@@ -208,6 +209,71 @@ int mf_snapshot_verify(const char *path, const struct mf_snapshot_open_options *
         memcpy(digest, sum, sizeof sum);
     return 0;
 }
+
+/* ---- finding a parent ---- */
+
+struct finding {
+    const uint8_t *wanted;
+    char *buf;
+    size_t size;
+};
+
+static int hash_whole(const char *path, uint8_t digest[MF_DIGEST_BYTES], struct mf_error *err)
+{
+    struct source source;
+    uint8_t *buffer = malloc(COPY_BYTES);
+    if (!buffer)
+        return error_set(err, MF_E_NO_MEMORY, "no memory to read a snapshot file");
+    int rc = source_open(&source, path, -1, false, err);
+    while (rc == 0 && source.at < source.size)
+        rc = source_read(&source, source.at, buffer,
+                         (size_t)MIN(COPY_BYTES, source.size - source.at), err);
+    if (rc == 0)
+        rc = source_finish(&source, digest, err);
+    source_close(&source);
+    free(buffer);
+    return rc;
+}
+
+static int take_candidate(void *context, const char *path, struct mf_error *err)
+{
+    struct finding *finding = context;
+    uint8_t digest[MF_DIGEST_BYTES];
+    int rc = snap_name_digest(path, digest) ? 0 : hash_whole(path, digest, err);
+    if (rc != 0)
+        return rc;
+    if (memcmp(digest, finding->wanted, sizeof digest) != 0)
+        return error_set(err, MF_E_PARENT, "%.150s: is another file than it seems", path);
+    if (snprintf(finding->buf, finding->size, "%s", path) >= (int)finding->size)
+        return error_set(err, MF_E_ARGUMENT, "the path of the parent is too long");
+    return 0;
+}
+
+int mf_snapshot_find_parent(const char *path, const struct mf_snapshot_open_options *options,
+                            char *buf, size_t size, struct mf_error *err)
+{
+    struct format_section sections[FORMAT_SECTIONS_MAX];
+    struct format_head head;
+    struct mf_error own;
+    char folder[PATH_MAX];
+    err = err ? err : &own;
+    error_clear(err);
+    if (!path || !buf || size == 0 || strlen(path) >= sizeof folder)
+        return error_set(err, MF_E_ARGUMENT, "no path of a snapshot file, or no place (NULL)");
+    buf[0] = 0;
+    int rc = snap_read_head(path, &head, sections, err);
+    if (rc != 0 || !(head.flags & FORMAT_FLAG_CHILD))
+        return rc;
+    file_folder(path, folder, sizeof folder);
+    const bool has_store = options && options->size >= offsetof(struct mf_snapshot_open_options,
+                                                                max_memory_bytes);
+    const struct opening opening = {
+        .fd = -1, .folders = {folder, has_store ? options->store : NULL}};
+    struct finding finding = {.wanted = head.parent, .buf = buf, .size = size};
+    return snap_each_candidate(&head, &opening, take_candidate, &finding, err);
+}
+
+/* ---- heads ---- */
 
 /* Text for people out of a file: what is not printable becomes '?'. */
 static void copy_text(char *to, const char *from, size_t size)

@@ -5,6 +5,7 @@
  */
 #include "base/checked.h"
 #include "base/error.h"
+#include "sandbox/attend.h"
 #include "snapshot/pages.h"
 #include "snapshot/snapshot.h"
 
@@ -235,6 +236,11 @@ int snap_take(struct mf_sandbox *sandbox, struct mf_snapshot **out, struct mf_er
     return 0;
 }
 
+static int do_take(struct mf_sandbox *sandbox, void *out, struct mf_error *err)
+{
+    return snap_take(sandbox, out, err);
+}
+
 int mf_sandbox_snapshot(struct mf_sandbox *sandbox, struct mf_snapshot **out, struct mf_error *err)
 {
     struct mf_error own;
@@ -243,5 +249,5 @@ int mf_sandbox_snapshot(struct mf_sandbox *sandbox, struct mf_snapshot **out, st
     if (!out)
         return error_set(err, MF_E_ARGUMENT, "no place for the snapshot (NULL)");
     *out = NULL;
-    return snap_take(sandbox, out, err);
+    return attend_do(sandbox, do_take, out, err);
 }

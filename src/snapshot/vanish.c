@@ -37,13 +37,6 @@ static int secure_range(struct mem *mem, mf_gpa gpa, uint64_t bytes, struct mf_e
     return rc;
 }
 
-int vanish_page(struct mem *mem, uint32_t page, struct mf_error *err)
-{
-    if (!mem->root || !mem->root->may_vanish)
-        return 0;
-    return secure_page(mem, (mf_gpa)page << PAGE_SHIFT, err);
-}
-
 /* Tables from the top: each is copied before it is read. */
 static int secure_tables(struct mem *mem, mf_gpa table, int level, struct mf_error *err)
 {

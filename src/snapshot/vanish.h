@@ -15,7 +15,4 @@
  */
 int vanish_secure(struct mem *mem, const struct saved_state *saved, struct mf_error *err);
 
-/* The same for one page, which the host is about to write; nothing to do over other files. */
-int vanish_page(struct mem *mem, uint32_t page, struct mf_error *err);
-
 #endif

@@ -90,7 +90,7 @@ C
 
     step "a host program through pkg-config, static library"
     $CC "$source/examples/embed.c" $(pkg-config --cflags mayfly) "$libdir/libmayfly.a" \
-        $(pkg-config --static --libs-only-other mayfly) -pthread -ldl -o "$where/embed_static"
+        $(pkg-config --static --libs mayfly | sed 's/-lmayfly//') -o "$where/embed_static"
     MAYFLY_MODULE_PATH=$libdir/mayfly expect_greeting "$where/embed_static"
 }
 

@@ -164,6 +164,9 @@ def main():
     parser.add_argument("--examples", default="", help="where the built examples are")
     parser.add_argument("--backend", required=True, choices=["kvm", "soft"])
     parser.add_argument("--case", help="only the case of this name")
+    parser.add_argument("--builds", help="only these builds (words)")
+    parser.add_argument("--any-backend", action="store_true",
+                        help="leave out cases for one backend alone")
     parser.add_argument("folder")
     options = parser.parse_args()
 
@@ -175,6 +178,8 @@ def main():
         return 77
     ran = failed = 0
     for build in builds:
+        if options.builds and build not in options.builds.split() + ["none"]:
+            continue
         guest = os.path.join(options.guests, name, build)
         if build != "none" and not os.path.exists(guest):
             print(f"skipped: {name} [{build}] was not built, because its compiler is missing")
@@ -185,6 +190,8 @@ def main():
             if build not in case.get("only", build).split():
                 continue
             if case.get("backend", options.backend) != options.backend:
+                continue
+            if options.any_backend and "backend" in case:
                 continue
             first, last = (int(n) for n in case.get("for", "1 1").split())
             for n in range(first, last + 1):
