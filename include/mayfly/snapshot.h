@@ -128,7 +128,7 @@ MF_API int64_t mf_snapshot_each_page(const struct mf_snapshot *snapshot,
 
 /* ---- files ---- */
 
-/* SHA-256 of a snapshot file: its identity. */
+/* SHA-256 of a snapshot file, all of it: its identity. */
 #define MF_DIGEST_BYTES 32
 
 struct mf_snapshot_write_options {
@@ -143,7 +143,8 @@ struct mf_snapshot_write_options {
 
 /*
  * Writes a snapshot to a file: into a temporary one beside it, fsync, and rename,
- * so that at any moment there is the old file, or the new one, complete. `digest`
+ * so that at any moment there is the old file, or the new one, complete. A new file can
+ * be read by its owner only; one that takes the place of another has its rights. `digest`
  * (may be NULL) gets its SHA-256. Errors: MF_E_SYSTEM (the old file is as it was),
  * MF_E_NO_MEMORY, MF_E_ARGUMENT (parent without a digest: it was never written or opened).
  */
@@ -156,7 +157,8 @@ struct mf_snapshot_open_options {
     /*
      * The file lies in a store of the caller's, and its digest was checked when it came in:
      * page data is not checked again but mapped. Whoever can write to the file can then
-     * put anything into the guest's memory; nothing more. Default 0: check all.
+     * put anything into the guest's memory; nothing more. It has a digest
+     * (mf_snapshot_digest) if its name is one. Default 0: check all, of a private copy.
      */
     int trusted;
     /* Where a parent may be, beside the folder of the file itself: a folder, or NULL. */
@@ -165,12 +167,13 @@ struct mf_snapshot_open_options {
 };
 
 /*
- * Opens a snapshot file. Header, index and state are checked always, page data unless
- * `trusted`. Parents are found by digest in the same folder or in the store
- * (file name: digest in hexadecimal, ".mfs", or any name in the same folder).
+ * Opens a snapshot file. Header, index and state are checked always; page data, and the page
+ * tables in it, unless `trusted`. Parents are found by digest in the same folder or in the
+ * store: as the file that is called by the digest in hexadecimal and ".mfs", or under any name.
  * *out is the caller's. Errors: MF_E_SNAPSHOT (damaged, another version, not a snapshot;
  * what and where), MF_E_PARENT (missing or changed parent), MF_E_SYSTEM,
- * MF_E_NO_MEMORY, MF_E_ARGUMENT (more memory than allowed).
+ * MF_E_NO_MEMORY, MF_E_ARGUMENT (more memory than allowed), MF_E_ABI (its program speaks
+ * another ABI version).
  */
 MF_API int mf_snapshot_open(const char *path, const struct mf_snapshot_open_options *options,
                             struct mf_snapshot **out, struct mf_error *err);

@@ -29,13 +29,18 @@ struct entry {
     uint32_t same; /* the first entry of the same contents, maybe itself, or ZERO_ENTRY */
 };
 
+/* Where an entry is found by its contents. */
+struct slot {
+    uint32_t entry; /* its index + 1; 0: none */
+    uint32_t hash;  /* half of the checksum of the contents */
+};
+
 struct work {
     const struct mf_snapshot *snapshot;
     struct entry *entries;
     size_t nentries, capacity;
-    /* Entries by checksum of their contents: index + 1, 0: none; a power of two of places. */
-    uint32_t *table;
-    size_t nplaces, used;
+    struct slot *table; /* a power of two of them, at most half in use */
+    size_t nslots, used;
     struct arrangement *out;
     uint32_t *place; /* for each entry, where its contents stand */
     size_t runs_capacity, stored_capacity;
@@ -63,26 +68,23 @@ static bool grow(struct work *work, void **array, size_t n, size_t *capacity, si
 
 static bool grow_table(struct work *work)
 {
-    size_t nplaces = work->nplaces ? 2 * work->nplaces : 4096;
-    uint32_t *table = calloc(nplaces, sizeof *table);
-    uint8_t contents[PAGE_BYTES];
+    size_t nslots = work->nslots ? 2 * work->nslots : 4096;
+    struct slot *table = calloc(nslots, sizeof *table);
     if (!table) {
         work->failed = error_set(work->err, MF_E_NO_MEMORY, "cannot arrange a snapshot's pages");
         return false;
     }
-    for (size_t i = 0; i < work->nplaces; i++) {
-        if (work->table[i] == 0)
+    for (size_t i = 0; i < work->nslots; i++) {
+        size_t at = work->table[i].hash & (nslots - 1);
+        if (work->table[i].entry == 0)
             continue;
-        if (!snap_read(work->snapshot, work->entries[work->table[i] - 1].page, contents))
-            continue; /* it is found to be gone when it is written */
-        size_t at = checksum_of(contents, sizeof contents) & (nplaces - 1);
-        while (table[at] != 0)
-            at = (at + 1) & (nplaces - 1);
+        while (table[at].entry != 0)
+            at = (at + 1) & (nslots - 1);
         table[at] = work->table[i];
     }
     free(work->table);
     work->table = table;
-    work->nplaces = nplaces;
+    work->nslots = nslots;
     return true;
 }
 
@@ -90,16 +92,18 @@ static bool grow_table(struct work *work)
 static uint32_t find_same(struct work *work, const uint8_t *contents, uint32_t mine)
 {
     uint8_t other[PAGE_BYTES];
-    if (2 * work->used >= work->nplaces && !grow_table(work))
+    if (2 * work->used >= work->nslots && !grow_table(work))
         return mine;
-    size_t at = checksum_of(contents, PAGE_BYTES) & (work->nplaces - 1);
-    for (; work->table[at] != 0; at = (at + 1) & (work->nplaces - 1)) {
-        uint32_t same = work->table[at] - 1;
-        if (snap_read(work->snapshot, work->entries[same].page, other) &&
+    uint32_t hash = (uint32_t)checksum_of(contents, PAGE_BYTES);
+    size_t at = hash & (work->nslots - 1);
+    for (; work->table[at].entry != 0; at = (at + 1) & (work->nslots - 1)) {
+        uint32_t same = work->table[at].entry - 1;
+        if (work->table[at].hash == hash &&
+            snap_read(work->snapshot, work->entries[same].page, other) &&
             memcmp(other, contents, PAGE_BYTES) == 0)
             return same;
     }
-    work->table[at] = mine + 1;
+    work->table[at] = (struct slot){mine + 1, hash};
     work->used++;
     return mine;
 }
@@ -223,10 +227,10 @@ static void store_pages(struct work *work, uint64_t gap)
         uint32_t page = work->entries[i].page;
         if (!is_first(work, i))
             continue;
-        bool fill = work->out->nstored > 0 && page - next <= gap;
+        uint32_t place = (uint32_t)work->out->nstored;
+        bool fill = place > 0 && page - next <= gap;
         for (; before < i && fill; before++)
-            work->place[before] =
-                (uint32_t)work->out->nstored + work->entries[before].page - next;
+            work->place[before] = place + work->entries[before].page - next;
         for (; fill && next < page && store(work, next); next++)
             ;
         work->place[i] = (uint32_t)work->out->nstored;

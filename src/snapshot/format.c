@@ -1,4 +1,4 @@
-/* The section FUNCTIONS; see format.h. */
+/* Texts of a snapshot file; see format.h. */
 #include "snapshot/format.h"
 
 #include <stdlib.h>
@@ -20,4 +20,12 @@ char *format_functions(const struct mf_image *image, size_t *len)
     if (text)
         put_functions(image, text, *len + 1);
     return text;
+}
+
+void format_text(char *to, const char *from, size_t size)
+{
+    size_t i = 0;
+    for (; i < size - 1 && from[i]; i++)
+        to[i] = from[i] >= 0x20 && from[i] < 0x7f ? from[i] : '?';
+    to[i] = 0;
 }

@@ -127,6 +127,9 @@ _Static_assert(sizeof(struct format_block) == 16, "block layout");
  */
 #define FORMAT_EXPANSION_MAX 256
 
+/* Copies text for people out of a file, NUL-terminated: what is no printable ASCII becomes '?'. */
+void format_text(char *to, const char *from, size_t size);
+
 /*
  * The contents of FUNCTIONS for an image: memory from malloc, the caller's, *len bytes of it.
  * NULL: no memory. (It says what can be read from the image, too, to whoever reads no ELF.)

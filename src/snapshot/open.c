@@ -241,19 +241,24 @@ static int unpack_image(struct reader *reader, const struct format_section *sect
 static int open_image(struct reader *reader)
 {
     const struct format_section *section = reader->section[FORMAT_IMAGE];
+    const struct format_head *head = &reader->first.head;
+    char name[sizeof head->program];
+    struct mf_error why;
     if (!section) {
         reader->image = image_hold(reader->parent->image);
         return 0;
     }
     int rc = section->raw_bytes != section->bytes ? unpack_image(reader, section) : 0;
-    if (rc == 0)
-        rc = mf_image_from_memory(reader->bytes[FORMAT_IMAGE], section->raw_bytes,
-                                  reader->first.head.program[0] ? reader->first.head.program
-                                                                : "snapshot",
-                                  &reader->image, reader->err);
-    return rc == MF_E_IMAGE || rc == MF_E_SIGNATURE
-               ? error_wrap(reader->err, rc, "%.80s: damaged snapshot file", reader->source.path)
-               : rc;
+    if (rc != 0)
+        return rc;
+    format_text(name, head->program, sizeof name);
+    rc = mf_image_from_memory(reader->bytes[FORMAT_IMAGE], section->raw_bytes,
+                              name[0] ? name : "snapshot", &reader->image, &why);
+    if (rc == MF_E_IMAGE || rc == MF_E_SIGNATURE)
+        rc = MF_E_SNAPSHOT;
+    return rc == 0 ? 0
+                   : error_set(reader->err, rc, "%.80s: the program in it cannot be used: %s",
+                               reader->source.path, why.message);
 }
 
 static int check_functions(struct reader *reader)

@@ -275,13 +275,6 @@ int mf_snapshot_find_parent(const char *path, const struct mf_snapshot_open_opti
 
 /* ---- heads ---- */
 
-/* Text for people out of a file: what is not printable becomes '?'. */
-static void copy_text(char *to, const char *from, size_t size)
-{
-    for (size_t i = 0; i < size - 1 && from[i]; i++)
-        to[i] = from[i] >= 0x20 && from[i] < 0x7f ? from[i] : '?';
-}
-
 int mf_snapshot_get_file_info(const char *path, struct mf_snapshot_file_info *info,
                               struct mf_error *err)
 {
@@ -309,8 +302,8 @@ int mf_snapshot_get_file_info(const char *path, struct mf_snapshot_file_info *in
         if (sections[i].kind == FORMAT_IMAGE)
             now.image_bytes = sections[i].raw_bytes;
     memcpy(now.parent, head.parent, sizeof now.parent);
-    copy_text(now.tool, head.tool, sizeof now.tool);
-    copy_text(now.program, head.program, sizeof now.program);
+    format_text(now.tool, head.tool, sizeof now.tool);
+    format_text(now.program, head.program, sizeof now.program);
     memcpy(info, &now, MIN(info->size, sizeof now));
     return 0;
 }

@@ -236,6 +236,58 @@ static void test_interrupts_lose_nothing(void **test)
     guest_close(&guest);
 }
 
+/*
+ * A sum of 128 bits, whose carry crosses from block to block: it is on its way at
+ * CARRY_OFFSET. The port before the loop makes the emulator watch an instruction, which
+ * changes what it knows of the place of an interrupt.
+ */
+#define CARRY_OFFSET 26
+#define CARRY_ADDEND UINT64_C(0x9e3779b97f4a7c15)
+#define CARRY_ROUNDS 20000000
+
+PIECE(carries, "movabs $0x9e3779b97f4a7c15, %r8; xor %eax, %eax; xor %edx, %edx;"
+               "mov $20000000, %ecx; out %al, $0xb0;"
+               "1: add %r8, %rax; jmp 2f; 2: adc $0, %rdx; dec %rcx; jnz 1b;"
+               "out %al, $0xb1; ud2");
+
+static void test_interrupts_keep_flags(void **test)
+{
+    (void)test;
+    struct guest guest;
+    struct vm_exit exit;
+    struct interrupter it = {0};
+    pthread_t thread;
+    guest_open(&guest);
+    it.vm = guest.vm;
+    LOAD(&guest, CODE, carries);
+    aim(&guest, CODE);
+    run_port(&guest);
+    assert_int_equal(guest.vm->regs->rflags, X86_RFLAGS | 0x44); /* of XOR */
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_thread, &it), 0);
+    int interrupts = 0, on_the_way = 0;
+    for (;; interrupts++) {
+        atomic_fetch_add(&it.wanted, 1);
+        run(&guest, &exit);
+        if (exit.kind != VM_EXIT_INTERRUPT)
+            break;
+        struct mf_registers *regs = guest.vm->regs;
+        assert_int_equal(regs->rflags & ~UINT64_C(0x8d5), X86_RFLAGS);
+        if (regs->rip == CODE + CARRY_OFFSET) {
+            on_the_way++;
+            assert_int_equal(regs->rflags & 1, regs->rax < CARRY_ADDEND);
+        }
+        guest.vm->regs_changed = interrupts % 2 == 0;
+    }
+    atomic_store(&it.quit, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(exit.kind, VM_EXIT_IO);
+    assert_true(on_the_way > 0);
+    unsigned __int128 sum = (unsigned __int128)CARRY_ADDEND * CARRY_ROUNDS;
+    assert_true(guest.vm->regs->rax == (uint64_t)sum);
+    assert_true(guest.vm->regs->rdx == (uint64_t)(sum >> 64));
+    guest_close(&guest);
+}
+
 /* Ends `from`; a new VM over a copy of its memory goes on. */
 static void move_guest(struct guest *from, struct guest *to)
 {
@@ -276,6 +328,43 @@ static void test_moves_lose_nothing(void **test)
 }
 
 /* ---- State ---- */
+
+/* What the emulated CPU lacks is refused by name, but not when it is as at the start. */
+static void test_missing_components(void **test)
+{
+    (void)test;
+    struct guest guest;
+    struct vm_state good;
+    guest_open(&guest);
+    LOAD(&guest, CODE, carries);
+    aim(&guest, CODE);
+    run_port(&guest);
+    save(&guest, &good);
+    const struct {
+        uint64_t component;
+        size_t offset;
+        const char *name;
+    } missing[] = {
+        {VM_AVX, offsetof(struct vm_fpu, ymm_high[15][15]), "AVX"},
+        {VM_OPMASK, offsetof(struct vm_fpu, opmask[0][0]), "opmask"},
+        {VM_ZMM_HIGH, offsetof(struct vm_fpu, zmm_high[15][31]), "ZMM"},
+        {VM_ZMM_MORE, offsetof(struct vm_fpu, zmm_more[15][63]), "ZMM16"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(missing); i++) {
+        struct mf_error err = {0};
+        struct vm_state state = good;
+        state.fpu.components |= missing[i].component;
+        restore(&guest, &state);
+        ((uint8_t *)&state.fpu)[missing[i].offset] = 1;
+        assert_int_equal(guest.ops->load(guest.vm, &state, &err), MF_E_BACKEND);
+        assert_non_null(strstr(err.message, missing[i].name));
+        /* Bytes of a component that is not in use say nothing. */
+        state.fpu.components = good.fpu.components;
+        restore(&guest, &state);
+        assert_int_equal(guest.vm->regs->rflags, good.regs.rflags);
+    }
+    guest_close(&guest);
+}
 
 #define SECRET UINT64_C(0x5ec2e75ec2e75ec2)
 
@@ -869,6 +958,8 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interrupts_lose_nothing),
+        cmocka_unit_test(test_interrupts_keep_flags),
+        cmocka_unit_test(test_missing_components),
         cmocka_unit_test(test_moves_lose_nothing),
         cmocka_unit_test(test_load_leaves_nothing),
         cmocka_unit_test(test_load_after_fault),

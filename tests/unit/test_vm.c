@@ -302,11 +302,18 @@ struct result {
     uint32_t data;
 };
 
+/* A port instruction amid others, before each piece: it must leave nothing in a backend. */
+PIECE(warm_up, "inc %ebx; out %al, $0xb0; ud2");
+
 static void run_piece(const struct piece *piece, enum mf_backend backend, struct result *result)
 {
     struct guest guest;
     mf_gva start = piece->start ? piece->start : CODE;
     guest_open(&guest, backend);
+    load(&guest, CODE + 0x800, warm_up_begin, warm_up_end);
+    aim(&guest, CODE + 0x800);
+    run(&guest, &result->exit);
+    assert_int_equal(result->exit.kind, VM_EXIT_IO);
     load(&guest, start, piece->begin, piece->end);
     aim(&guest, start);
     run(&guest, &result->exit);
@@ -452,6 +459,100 @@ static void test_syscalls_in_a_loop(enum mf_backend backend)
     run(&guest, &exit);
     assert_int_equal(exit.kind, VM_EXIT_EXCEPTION);
     assert_int_equal(exit.vector, 6);
+    guest_close(&guest);
+}
+
+/* ---- Flags ---- */
+
+/* Gathers in EBX what the branches see of the flags, and in RDX what PUSHF does. */
+#define TELL                                                                       \
+    "mov $0, %ebx; jnc 1f; lea 1(%rbx), %ebx; 1: jnp 1f; lea 4(%rbx), %ebx; "      \
+    "1: jnz 1f; lea 0x40(%rbx), %ebx; 1: jns 1f; lea 0x80(%rbx), %ebx; "           \
+    "1: jno 1f; lea 0x800(%rbx), %ebx; 1: pushf; pop %rdx; out %al, $0xb1; "
+#define FLAGS_PIECE(name, text) \
+    PIECE(name, text "; out %al, $0xb0; " TELL text "; syscall; " TELL "ud2")
+
+FLAGS_PIECE(flags_add, "movabs $0x7fffffffffffffff, %rax; add $0x101, %rax");
+FLAGS_PIECE(flags_sub, "mov $1, %eax; sub $0x102, %eax");
+FLAGS_PIECE(flags_cmp, "mov $0x301, %eax; cmp $0x301, %eax");
+FLAGS_PIECE(flags_adc, "stc; mov $-1, %eax; adc $0, %eax");
+FLAGS_PIECE(flags_sbb, "stc; mov $0, %eax; sbb $0, %eax");
+FLAGS_PIECE(flags_neg, "mov $0x80, %al; neg %al");
+FLAGS_PIECE(flags_inc, "stc; mov $0x7fffffff, %eax; inc %eax");
+FLAGS_PIECE(flags_dec, "clc; mov $0x8000, %eax; dec %ax");
+FLAGS_PIECE(flags_shl, "mov $0xc0000001, %eax; shl $1, %eax");
+FLAGS_PIECE(flags_shl_by, "mov $3, %ecx; mov $0x20000001, %eax; shl %cl, %eax");
+FLAGS_PIECE(flags_imul, "mov $0x10000, %eax; imul %eax, %eax");
+FLAGS_PIECE(flags_and, "mov $0xf0f0f0f0, %eax; and $0x80000081, %eax");
+FLAGS_PIECE(flags_xor, "xor %eax, %eax");
+FLAGS_PIECE(flags_std, "std; mov $0x301, %eax; cmp $0x301, %eax; nopl 0x12345678(%rax,%rax)");
+/* With a prefix too many, which a CPU ignores. */
+FLAGS_PIECE(flags_prefix, "stc; mov $0, %eax; .byte 0x40; sbb $0, %rax");
+FLAGS_PIECE(flags_sse, "pxor %xmm0, %xmm0; add $0x101, %rax; ucomisd %xmm0, %xmm0");
+
+#define FLAGS_AF UINT64_C(0x10)
+#define FLAGS_BRANCHES UINT64_C(0x8c5)
+
+struct flags_case {
+    const char *name;
+    const uint8_t *begin, *end;
+    uint64_t flags, undefined;
+};
+
+/* At the exit, by branches and by PUSHF behind it. */
+static int check_flags(struct guest *guest, const struct flags_case *one, enum vm_exit_kind kind)
+{
+    struct vm_exit exit;
+    struct mf_registers *regs = guest->vm->regs;
+    run(guest, &exit);
+    uint64_t at_exit = regs->rflags, want = X86_RFLAGS | one->flags;
+    bool good = exit.kind == kind && (at_exit & ~one->undefined) == want &&
+                (kind != VM_EXIT_SYSCALL || regs->r11 == at_exit);
+    run(guest, &exit);
+    good = good && exit.kind == VM_EXIT_IO && exit.port == 0xb1 && regs->rdx == at_exit &&
+           regs->rbx == (at_exit & FLAGS_BRANCHES);
+    if (!good)
+        print_error("%s: exit %d with RFLAGS %#llx, not %#llx; then RDX %#llx, RBX %#llx\n",
+                    one->name, (int)kind, (unsigned long long)at_exit, (unsigned long long)want,
+                    (unsigned long long)regs->rdx, (unsigned long long)regs->rbx);
+    return good ? 0 : 1;
+}
+
+#define FLAGS_CASE(name, flags, undefined) {#name, name##_begin, name##_end, flags, undefined}
+
+static void test_flags(enum mf_backend backend)
+{
+    static const struct flags_case cases[] = {
+        FLAGS_CASE(flags_add, 0x894, 0),
+        FLAGS_CASE(flags_sub, 0x95, 0),
+        FLAGS_CASE(flags_cmp, 0x44, 0),
+        FLAGS_CASE(flags_adc, 0x55, 0),
+        FLAGS_CASE(flags_sbb, 0x95, 0),
+        FLAGS_CASE(flags_neg, 0x881, 0),
+        FLAGS_CASE(flags_inc, 0x895, 0),
+        FLAGS_CASE(flags_dec, 0x814, 0),
+        FLAGS_CASE(flags_shl, 0x81, FLAGS_AF),
+        FLAGS_CASE(flags_shl_by, 0x01, FLAGS_AF | 0x800),
+        FLAGS_CASE(flags_imul, 0x801, FLAGS_AF | 0xc4),
+        FLAGS_CASE(flags_and, 0x80, FLAGS_AF),
+        FLAGS_CASE(flags_xor, 0x44, FLAGS_AF),
+        FLAGS_CASE(flags_std, 0x444, 0),
+        FLAGS_CASE(flags_prefix, 0x95, 0),
+        FLAGS_CASE(flags_sse, 0x40, 0),
+    };
+    struct guest guest;
+    int wrong = 0;
+    guest_open(&guest, backend);
+    /* In turns: they have more port instructions than a backend may keep in mind. */
+    for (size_t i = 0; i < ARRAY_LEN(cases) * 3; i++) {
+        const struct flags_case *one = &cases[i % ARRAY_LEN(cases)];
+        mf_gva gva = CODE + i % ARRAY_LEN(cases) * 0x100;
+        load(&guest, gva, one->begin, one->end);
+        aim(&guest, gva);
+        wrong += check_flags(&guest, one, VM_EXIT_IO);
+        wrong += check_flags(&guest, one, VM_EXIT_SYSCALL);
+    }
+    assert_int_equal(wrong, 0);
     guest_close(&guest);
 }
 
@@ -952,6 +1053,7 @@ static void need(enum mf_backend backend)
     test(test_pieces)                  \
     test(test_exits_in_a_row)          \
     test(test_syscalls_in_a_loop)      \
+    test(test_flags)                   \
     test(test_segment_bases)           \
     test(test_mapping_changes)         \
     test(test_locked_memory)           \

@@ -449,6 +449,19 @@ static void leave_syscall_stub(struct kvm_vm *kvm)
     kvm->in_syscall = true;
 }
 
+/*
+ * The same where SYSCALL keeps CPL 3: a state in the stub could go on nowhere else. A guest
+ * can jump there by itself; then RCX is anything, and the guest goes on where it said.
+ */
+static void leave_user_stub(struct kvm_vm *kvm)
+{
+    struct mf_registers *regs = kvm->vm.regs;
+    if (regs->rip != X86_SYSCALL_GVA || regs->rcx < 2 || regs->rcx >= USER_END)
+        return;
+    leave_syscall_stub(kvm);
+    kvm->in_syscall = false;
+}
+
 void kvm_settle_interrupt(struct kvm_vm *kvm)
 {
     mf_gva page = kvm->vm.regs->rip & ~PAGE_MASK_LOW;
@@ -457,4 +470,6 @@ void kvm_settle_interrupt(struct kvm_vm *kvm)
         leave_resume(kvm);
     else if (!user && page == X86_SYSCALL_GVA)
         leave_syscall_stub(kvm);
+    else if (user && kvm->syscall_keeps_cpl)
+        leave_user_stub(kvm);
 }

@@ -51,6 +51,20 @@ struct soft_region {
 /* What the hooks saw in the run that is going on. */
 enum soft_event { SOFT_NOTHING, SOFT_IO, SOFT_SYSCALL, SOFT_VECTOR };
 
+/* More places than this are forgotten, the oldest first; they are found again when they run. */
+#define SOFT_PORT_PLACES 32
+
+/* Where port instructions are, in the middle of blocks; see soft_port.c. */
+struct soft_ports {
+    bool found; /* the block that was translated last has one that is in no place yet: */
+    mf_gva block, first, last;
+    struct soft_port_place {
+        mf_gva first, last;
+        uc_hook hook; /* 0: none */
+    } places[SOFT_PORT_PLACES];
+    unsigned next; /* the place that is used, or used again, next */
+};
+
 struct soft_vm {
     struct vm vm; /* first */
     uc_engine *uc;
@@ -65,6 +79,7 @@ struct soft_vm {
     uint64_t *dirty; /* pages, see soft_shadow.c; NULL while nobody tracks */
     struct soft_code_page *code;
     void *hole; /* a page that stands in for unmapped memory during a fault */
+    struct soft_ports ports;
     struct soft_region *regions; /* sorted by gva, never adjacent and mergeable */
     size_t nregions;
     struct soft_region *wanted; /* room for as many again */
@@ -78,6 +93,10 @@ struct soft_vm {
     /* The current run, written by hooks on the thread of the run. */
     enum soft_event event;
     uint32_t vector;
+    struct {
+        bool seen; /* on_block stopped it, at the beginning of this block: */
+        mf_gva gva;
+    } halt;
     struct {
         bool pending, in;
         uint32_t port, bytes;
@@ -157,6 +176,14 @@ void soft_interrupt(struct vm *vm);
 /* Forgets what the hooks saw last. An interrupt that was asked for still comes. */
 void soft_run_forget(struct soft_vm *soft);
 
+/* soft_port.c: makes the flags right where the guest uses a port. */
+int soft_port_init(struct soft_vm *soft, struct mf_error *err);
+/* To be called after a run that left with soft->ports.found, before the next one. */
+void soft_port_settle(struct soft_vm *soft);
+
+/* What CPL 3 can have set in RFLAGS, and what is always set. */
+uint64_t soft_user_flags(uint64_t rflags);
+
 /* The registers of x87 and SSE that Unicorn can hand over. */
 #define SOFT_ST_COUNT 8
 #define SOFT_XMM_COUNT 16
@@ -187,7 +214,7 @@ void soft_fpu_write(struct soft_vm *soft, const struct soft_fpu *fpu);
 int soft_save(struct vm *vm, struct vm_state *state, struct mf_error *err);
 int soft_load(struct vm *vm, const struct vm_state *state, struct mf_error *err);
 
-/* soft_decode.c: what the emulator does not tell about a faulting instruction. */
+/* soft_decode.c: what the emulator does not tell about an instruction. */
 struct soft_insn {
     uint8_t bytes[15];
     unsigned len; /* bytes that could be read */
@@ -199,5 +226,9 @@ void soft_insn_read(const struct mem *mem, mf_gva gva, struct soft_insn *insn);
 bool soft_insn_modifies(const struct soft_insn *insn);
 /* Whether it is SYSRET. */
 bool soft_insn_is_sysret(const struct soft_insn *insn);
+/* Whether it is IN, OUT, INS or OUTS. */
+bool soft_insn_is_port(const struct soft_insn *insn);
+/* How many bytes it has, 0 when that is not known (AVX and the like). */
+unsigned soft_insn_length(const struct soft_insn *insn);
 
 #endif

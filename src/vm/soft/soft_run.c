@@ -4,14 +4,15 @@
  * Every run begins with a jump in the code page (struct soft_code_page). A hook on each
  * block of translated code looks whether an interrupt is wanted, and stops the CPU there.
  * Unicorn can also be told to stop from any thread, but its program counter is then that
- * of some earlier block: blocks of one page jump to each other without writing it. Before
- * a block that has a hook it is written, and the hook comes before the block's first
- * instruction, so what was run and what is in the registers agree. The hook costs about
- * 3 ns for each block.
+ * of some earlier block: blocks of one page jump to each other without writing it. The
+ * hook is told where it is, and comes before the block's first instruction, so what was
+ * run and what is in the registers agree. (Do not ask Unicorn where the hook stopped it:
+ * it knows that only as long as there is no hook on instructions, as in soft_port.c.)
+ * The hook costs about 3 ns for each block.
  *
  * Port instructions: to leave right after the instruction, with all registers as they
  * then are, a breakpoint on the port is made when the hook learns of the access;
- * it traps as #DB before the next instruction.
+ * it traps as #DB before the next instruction. (The flags need more: soft_port.c.)
  *
  * Data accesses that the guest may not make raise #PF in the CPU, which brings exact
  * registers, but no error code, and only where Unicorn knows memory; so where it does
@@ -47,8 +48,6 @@ enum {
 
 #define RFLAGS_TF UINT64_C(0x100)
 #define RFLAGS_RF UINT64_C(0x10000)
-/* What the guest can have set. */
-#define RFLAGS_USER UINT64_C(0x240dd5)
 
 #define INSN_BYTES_MAX 15
 /* More instructions do not fit between a translated block's start and its page's end. */
@@ -68,8 +67,12 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *conte
     (void)size;
     struct soft_vm *soft = vm_of(context);
     if (soft->supervising ? address == SOFT_GVA_CODE
-                          : atomic_load_explicit(&soft->stop, memory_order_relaxed))
+                          : atomic_load_explicit(&soft->stop, memory_order_relaxed) ||
+                                soft->ports.found) {
+        soft->halt.seen = true;
+        soft->halt.gva = address;
         uc_emu_stop(uc);
+    }
 }
 
 void soft_interrupt(struct vm *vm)
@@ -181,7 +184,7 @@ int soft_run_init(struct soft_vm *soft, struct mf_error *err)
         if (rc != UC_ERR_OK)
             return error_set(err, MF_E_BACKEND, "the emulator lacks a hook: %s", uc_strerror(rc));
     }
-    return 0;
+    return soft_port_init(soft, err);
 }
 
 static void set_exception(struct vm_exit *exit, uint8_t vector, uint64_t error_code)
@@ -258,7 +261,6 @@ static void read_syscall(struct soft_vm *soft, struct vm_exit *exit)
     struct mf_registers *regs = &soft->registers;
     regs->rcx = regs->rip;
     regs->r11 = regs->rflags;
-    regs->rflags = (regs->rflags & RFLAGS_USER) | X86_RFLAGS;
     soft_write_registers(soft);
     exit->kind = VM_EXIT_SYSCALL;
 }
@@ -366,6 +368,7 @@ void soft_run_forget(struct soft_vm *soft)
     soft->vector = 0;
     memset(&soft->io, 0, sizeof soft->io);
     memset(&soft->access, 0, sizeof soft->access);
+    memset(&soft->halt, 0, sizeof soft->halt);
 }
 
 /*
@@ -383,9 +386,13 @@ static uc_err enter(struct soft_vm *soft)
     if (soft->access.mapped_hole)
         uc_mem_unmap(soft->uc, soft->access.hole, PAGE_BYTES);
     soft_read_registers(soft);
+    if (soft->halt.seen)
+        soft->registers.rip = soft->halt.gva;
     if (soft->registers.rip == SOFT_GVA_CODE)
         soft->registers.rip = soft->rip;
     soft->rip = soft->registers.rip;
+    if (soft->ports.found)
+        soft_port_settle(soft);
     return rc;
 }
 
@@ -431,7 +438,7 @@ static void load_registers(struct soft_vm *soft)
     if (!soft->vm.regs_changed)
         return;
     soft->vm.regs_changed = false;
-    soft->registers.rflags = (soft->registers.rflags & RFLAGS_USER) | X86_RFLAGS;
+    soft->registers.rflags = soft_user_flags(soft->registers.rflags);
     soft->rip = soft->registers.rip;
     soft_write_registers(soft);
 }

@@ -1,20 +1,17 @@
 /*
  * The state of the emulated CPU as struct vm_state, in which both backends exchange it.
  *
- * What the emulator does not have is left at zero when saving, and not looked at when
- * loading: where the last x87 instruction and its operand were, and AVX. (A state with
- * something in the upper halves of the AVX registers is refused.)
+ * What the emulator does not have is left at zero when saving: where the last x87
+ * instruction and its operand were, AVX and AVX-512. When loading, the former is not
+ * looked at, and a state with anything else than zero in the latter is refused.
  */
 #include "vm/soft/soft.h"
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "vm/x86.h"
 
 #include <string.h>
-
-#define COMPONENT_X87 1
-#define COMPONENT_SSE 2
-#define COMPONENT_AVX 4
 
 #define MXCSR_MASK 0xffff
 #define TAGS_EMPTY 0xffff
@@ -54,7 +51,7 @@ static void save_fpu(struct soft_vm *soft, struct vm_fpu *out)
     memcpy(image.st, fpu.st, sizeof image.st);
     memcpy(image.xmm, fpu.xmm, sizeof image.xmm);
     memcpy(out->fxsave, &image, sizeof image);
-    out->components = COMPONENT_X87 | COMPONENT_SSE;
+    out->components = VM_X87 | VM_SSE;
 }
 
 static void load_fpu(struct soft_vm *soft, const struct vm_fpu *in)
@@ -66,7 +63,7 @@ static void load_fpu(struct soft_vm *soft, const struct vm_fpu *in)
     fpu.control = X86_FCW;
     fpu.tags = TAGS_EMPTY;
     fpu.mxcsr = X86_MXCSR;
-    if (in->components & COMPONENT_X87) {
+    if (in->components & VM_X87) {
         fpu.control = image.control;
         fpu.status = image.status;
         for (unsigned i = 0; i < 8; i++)
@@ -74,10 +71,10 @@ static void load_fpu(struct soft_vm *soft, const struct vm_fpu *in)
                 fpu.tags &= (uint16_t)~(3u << 2 * i);
         memcpy(fpu.st, image.st, sizeof image.st);
     }
-    if (in->components & COMPONENT_SSE)
+    if (in->components & VM_SSE)
         memcpy(fpu.xmm, image.xmm, sizeof image.xmm);
     /* MXCSR belongs to both (SDM vol. 1, 13.5.2). */
-    if (in->components & (COMPONENT_SSE | COMPONENT_AVX))
+    if (in->components & (VM_SSE | VM_AVX))
         fpu.mxcsr = image.mxcsr & MXCSR_MASK;
     soft_fpu_write(soft, &fpu);
 }
@@ -88,6 +85,7 @@ int soft_save(struct vm *vm, struct vm_state *state, struct mf_error *err)
     struct soft_vm *soft = (struct soft_vm *)vm;
     memset(state, 0, sizeof *state);
     state->regs = soft->registers;
+    state->regs.rflags = soft_user_flags(state->regs.rflags);
     if (!vm->regs_changed)
         state->regs.rip = soft->rip;
     for (unsigned i = 0; i < 2; i++)
@@ -98,13 +96,29 @@ int soft_save(struct vm *vm, struct vm_state *state, struct mf_error *err)
     return 0;
 }
 
-static bool has_avx(const struct vm_fpu *fpu)
+/* The component that is in use in the state, but that this CPU lacks; NULL: there is none. */
+static const char *missing_component(const struct vm_fpu *fpu)
 {
-    const uint8_t *bytes = &fpu->ymm_high[0][0];
-    uint8_t any = 0;
-    for (size_t i = 0; i < sizeof fpu->ymm_high; i++)
-        any |= bytes[i];
-    return (fpu->components & COMPONENT_AVX) && any != 0;
+    const struct {
+        uint64_t component;
+        const void *bytes;
+        size_t len;
+        const char *name;
+    } missing[] = {
+        {VM_AVX, fpu->ymm_high, sizeof fpu->ymm_high, "AVX"},
+        {VM_OPMASK, fpu->opmask, sizeof fpu->opmask, "AVX-512 opmask"},
+        {VM_ZMM_HIGH, fpu->zmm_high, sizeof fpu->zmm_high, "AVX-512 ZMM"},
+        {VM_ZMM_MORE, fpu->zmm_more, sizeof fpu->zmm_more, "AVX-512 ZMM16 to ZMM31"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(missing); i++) {
+        const uint8_t *bytes = missing[i].bytes;
+        uint8_t any = 0;
+        for (size_t j = 0; j < missing[i].len; j++)
+            any |= bytes[j];
+        if ((fpu->components & missing[i].component) && any != 0)
+            return missing[i].name;
+    }
+    return NULL;
 }
 
 /* Whether code at CPL 3 could have loaded it. */
@@ -116,9 +130,11 @@ static bool is_user_selector(uint16_t selector)
 
 static int check_state(const struct vm_state *state, struct mf_error *err)
 {
-    if (has_avx(&state->fpu))
+    const char *missing = missing_component(&state->fpu);
+    if (missing)
         return error_set(err, MF_E_BACKEND,
-                         "the state uses AVX registers, which the CPU of the soft backend lacks");
+                         "the state uses %s registers, which the CPU of the soft backend lacks",
+                         missing);
     for (unsigned i = 0; i < 4; i++)
         if (!is_user_selector(state->segment[i]))
             return error_set(err, MF_E_BACKEND,
@@ -147,6 +163,7 @@ int soft_load(struct vm *vm, const struct vm_state *state, struct mf_error *err)
     for (unsigned i = 0; i < 2; i++)
         soft_set_segment_base(vm, i, state->segment_base[i], NULL);
     soft->registers = state->regs;
+    soft->registers.rflags = soft_user_flags(state->regs.rflags);
     vm->regs_changed = true;
     soft_run_forget(soft);
     return 0;

@@ -26,6 +26,8 @@ _Static_assert(sizeof(struct mf_registers) == sizeof general / sizeof general[0]
 /* DR7: breakpoint 0 is on, for I/O; bit 10 is always one. CR4.DE gives I/O its meaning. */
 #define DR7_IO0 UINT64_C(0x20402)
 #define CR4_DE UINT64_C(8)
+/* RFLAGS that code at CPL 3 can set: CF PF AF ZF SF TF DF OF NT AC ID. */
+#define RFLAGS_USER UINT64_C(0x244dd5)
 #define TSS_FLAGS 0x8b00 /* present, busy 64-bit TSS, as in a descriptor */
 
 uint64_t soft_read(struct soft_vm *soft, int reg)
@@ -40,6 +42,11 @@ void soft_write(struct soft_vm *soft, int reg, uint64_t value)
     uc_reg_write(soft->uc, reg, &value);
 }
 
+uint64_t soft_user_flags(uint64_t rflags)
+{
+    return (rflags & RFLAGS_USER) | X86_RFLAGS;
+}
+
 void soft_read_registers(struct soft_vm *soft)
 {
     void *values[ARRAY_LEN(general)];
@@ -47,6 +54,7 @@ void soft_read_registers(struct soft_vm *soft)
     for (size_t i = 0; i < ARRAY_LEN(general); i++)
         values[i] = regs + i;
     uc_reg_read_batch(soft->uc, general, values, ARRAY_LEN(general));
+    soft->registers.rflags = soft_user_flags(soft->registers.rflags);
 }
 
 void soft_write_registers(struct soft_vm *soft)
