@@ -49,7 +49,7 @@ static int print_list(void)
 
         if (figures[i].target > 0)
             snprintf(target, sizeof target, "%.2f", figures[i].target);
-        printf("%-15s %-4s %5s  %s\n", figures[i].name, figures[i].unit, target, figures[i].what);
+        printf("%-17s %-4s %5s  %s\n", figures[i].name, figures[i].unit, target, figures[i].what);
     }
     return cli_finish(CLI_OK);
 }

@@ -76,8 +76,7 @@ static int check_snapshot_options(struct guest *guest, char **args)
 
     if (what != NULL)
         return mf_fail(&guest->err, MF_E_ARGUMENT,
-                       "%s: %.120s is a snapshot and has its own; give it to 'mayfly snapshot "
-                       "create'", what, guest->path);
+                       "%s: %.120s is a snapshot and has its own already", what, guest->path);
     if (args != NULL && args[1] != NULL)
         return mf_fail(&guest->err, MF_E_ARGUMENT,
                        "'%.60s': %.120s is a snapshot and has its arguments already", args[1],

@@ -55,9 +55,10 @@ static const struct cli_command commands[] = {
     {
         .name = "snapshot",
         .run = cmd_snapshot,
-        .synopsis = "create|inspect|verify|diff|export|import ...",
+        .synopsis = "COMMAND [OPTION...] FILE...",
         .summary = "Freeze guests into files, and look at such files.",
-        .details = "  create IMAGE -o FILE               start a guest, make calls, freeze it\n"
+        .details = "The commands are:\n"
+                   "  create IMAGE -o FILE               start a guest, make calls, freeze it\n"
                    "  create --run PROGRAM --after TIME -o FILE\n"
                    "                                     freeze a program that is running\n"
                    "  inspect FILE                       show what a snapshot holds\n"

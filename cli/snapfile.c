@@ -114,8 +114,11 @@ const char *snapfile_stopped_text(enum mf_stopped stopped)
 int snapfile_check_output(const char *path, struct mf_error *err)
 {
     struct stat st;
-    int fd = open_at_once(path);
 
+    if (path[0] == 0 || strcmp(path, "-") == 0)
+        return mf_fail(err, MF_E_ARGUMENT,
+                       "-o '%s': a snapshot goes to a file that has a name", path);
+    int fd = open_at_once(path);
     if (fd < 0 && errno == ENOENT)
         return MF_OK;
     if (fd < 0)

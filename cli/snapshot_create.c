@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct creation {
     struct guest guest;
@@ -157,6 +158,26 @@ static int run_guest(struct creation *c)
     return status;
 }
 
+/* Writing so much takes a while, and a person who waits shall know for what. */
+#define PROGRESS_PAGES ((UINT64_C(128) << 20) / 4096)
+
+/* Shows, or takes away, what the command is at; on a terminal only. */
+static void show_progress(const struct creation *c, bool begins)
+{
+    struct mf_snapshot_info info = {.size = sizeof info};
+    char size[32];
+
+    mf_snapshot_get_info(c->snapshot, &info);
+    if (info.pages < PROGRESS_PAGES || c->options->json || isatty(STDERR_FILENO) != 1)
+        return;
+    units_format_size(info.pages * 4096, size, sizeof size);
+    if (begins)
+        fprintf(stderr, "mayfly: writing up to %s ...", size);
+    else
+        fprintf(stderr, "\r%60s\r", "");
+    fflush(stderr);
+}
+
 static int write_file(struct creation *c)
 {
     struct mf_snapshot_write_options options = {
@@ -169,7 +190,23 @@ static int write_file(struct creation *c)
     int status = mf_sandbox_snapshot(c->guest.sandbox, &c->snapshot, err);
     if (status != MF_OK)
         return status;
-    return mf_snapshot_write(c->snapshot, c->options->output, &options, NULL, err);
+    show_progress(c, true);
+    status = mf_snapshot_write(c->snapshot, c->options->output, &options, NULL, err);
+    show_progress(c, false);
+    return status;
+}
+
+/* Without --run the guest shall wait for calls; not all programs do. */
+static int check_exports(struct creation *c)
+{
+    struct mf_image_info info;
+
+    mf_image_get_info(c->guest.image, &info);
+    if (c->options->run || info.nexports > 0)
+        return MF_OK;
+    return mf_fail(&c->guest.err, MF_E_ARGUMENT,
+                   "%.150s exports no functions; with --run and --after it is frozen while it runs",
+                   c->guest.path);
 }
 
 static int create_file(struct creation *c)
@@ -181,6 +218,8 @@ static int create_file(struct creation *c)
     guest->resumes = c->options->run && snapfile_recognise(c->options->operands[0]);
     if (status == MF_OK)
         status = guest_open(guest, c->options->operands[0]);
+    if (status == MF_OK)
+        status = check_exports(c);
     if (status == MF_OK)
         status = open_parent(c);
     if (status == MF_OK)

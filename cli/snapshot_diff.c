@@ -31,6 +31,7 @@ struct diff {
     struct mf_snapshot *a, *b;
     struct places in_a, in_b;
     json_t *pages;       /* with --json */
+    bool headed;         /* the line above the columns was printed */
     uint64_t bytes;      /* that differ */
     uint64_t new_pages;  /* zero in A */
     uint64_t gone_pages; /* zero in B */
@@ -87,7 +88,7 @@ static void print_page(const struct place *place, uint64_t page, unsigned bytes,
         printf("0x%012" PRIx64 "  %-7s", place->address, place->area);
     else
         printf("%-14s  %-7s", "-", "-");
-    printf("  %4u  %s\n", bytes, what);
+    printf("  %5u  %s\n", bytes, what);
 }
 
 static void take_page(void *context, uint64_t page, const void *in_a, const void *in_b)
@@ -106,6 +107,9 @@ static void take_page(void *context, uint64_t page, const void *in_a, const void
     diff->bytes += bytes;
     struct place place = place_of(diff, page);
     if (!diff->options->json) {
+        if (!diff->headed)
+            printf("  %-12s  %-14s  %-7s  %s\n", "guest page", "address", "area", "bytes");
+        diff->headed = true;
         print_page(&place, page, bytes, what);
         return;
     }

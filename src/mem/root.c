@@ -37,7 +37,8 @@ int mem_root_create(int fd, struct mem_run *runs, size_t nruns, bool may_vanish,
         .may_vanish = may_vanish,
     };
     if (root->map_bytes > 0 && !may_vanish) {
-        void *map = mmap(NULL, root->map_bytes, PROT_READ, MAP_SHARED, fd, 0);
+        /* Private, because kernels before 6.7 share no file that is sealed against writing. */
+        void *map = mmap(NULL, root->map_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED) {
             int rc = error_set_errno(err, MF_E_SYSTEM, errno, "cannot map the base of a snapshot");
             mem_root_close(root);

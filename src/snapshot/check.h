@@ -21,7 +21,10 @@ int check_state(const struct saved_state *saved, const struct mf_image *image,
  * nothing else, no page is there twice (but for the mailbox), no table can be
  * reached by the guest, and free pages are zero. Takes time in proportion to the memory in use.
  * MF_E_SNAPSHOT, MF_E_NO_MEMORY.
+ *
+ * With `mem` the snapshot was loaded there, maybe as a mapping of its file: the tables that are
+ * checked are those in `mem`, made private, and free pages there are made zero.
  */
-int check_memory(const struct mf_snapshot *snapshot, struct mf_error *err);
+int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_error *err);
 
 #endif

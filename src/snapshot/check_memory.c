@@ -15,8 +15,10 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "mem/pagetable.h"
+#include "mem/root.h"
 #include "snapshot/pages.h"
 #include "snapshot/system.h"
+#include "snapshot/vanish.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,7 @@ enum owner { NOBODY, FIXED, MAILBOX, TABLE, DATA, FREE };
 
 struct check {
     const struct mf_snapshot *snapshot;
+    struct mem *mem; /* where it was loaded, or NULL */
     const struct saved_state *saved;
     struct system system;
     uint8_t *owner; /* enum owner, for each page below mem_next */
@@ -123,12 +126,24 @@ static int check_leaf(struct check *check, mf_gva gva, const struct pt_page *pag
     return take(check, page->gpa, DATA) ? 0 : wrong_at(check, "whose page it is", gva);
 }
 
+/* What is checked is what will be walked: a copy that nobody else can change. */
+static int read_table(struct check *check, mf_gpa table, uint64_t entries[PT_ENTRIES])
+{
+    if (check->mem) {
+        int rc = vanish_secure_page(check->mem, check->snapshot, table, check->err);
+        if (rc == 0)
+            memcpy(entries, mem_at(check->mem, table), PAGE_BYTES);
+        return rc;
+    }
+    if (snap_read(check->snapshot, (uint32_t)(table >> PAGE_SHIFT), (uint8_t *)entries))
+        return 0;
+    return error_set(check->err, MF_E_SNAPSHOT, "the snapshot file has got shorter");
+}
+
 static int check_table(struct check *check, mf_gpa table, mf_gva gva, int level)
 {
     uint64_t entries[PT_ENTRIES];
-    if (!snap_read(check->snapshot, (uint32_t)(table >> PAGE_SHIFT), (uint8_t *)entries))
-        return error_set(check->err, MF_E_SNAPSHOT, "the snapshot file has got shorter");
-    int rc = 0;
+    int rc = read_table(check, table, entries);
     for (uint64_t i = 0; rc == 0 && i < PT_ENTRIES; i++) {
         struct pt_page page;
         mf_gva at = gva | i << (PAGE_SHIFT + 9 * level);
@@ -155,6 +170,10 @@ static int check_unused(struct check *check, uint64_t page)
     uint8_t contents[PAGE_BYTES];
     if (page != LAYOUT_PAGE_EMPTY && page < check->saved->mem_next && check->owner[page] != FREE)
         return 0;
+    if (check->mem && check->mem->root) {
+        mem_root_clear(check->mem, page << PAGE_SHIFT, PAGE_BYTES);
+        return 0;
+    }
     if (!snap_read(check->snapshot, (uint32_t)page, contents))
         return error_set(check->err, MF_E_SNAPSHOT, "the snapshot file has got shorter");
     return snap_bytes_are_zero(contents)
@@ -188,10 +207,11 @@ static int run_checks(struct check *check)
     return rc == 0 ? check_free_pages(check) : rc;
 }
 
-int check_memory(const struct mf_snapshot *snapshot, struct mf_error *err)
+int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_error *err)
 {
     struct check check = {
         .snapshot = snapshot,
+        .mem = mem,
         .saved = &snapshot->saved,
         .owner = calloc(snapshot->saved.mem_next, 1),
         .err = err,

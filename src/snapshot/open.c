@@ -393,9 +393,9 @@ static int open_pages(struct reader *reader, struct mf_snapshot **out)
                           : reader->section[FORMAT_BLOCKS]->bytes / sizeof(struct format_block),
     };
     rc = create(reader, &data, out);
-    /* The tables of a file that is mapped are looked at by whoever loads them. */
+    /* Those of a file that is mapped are checked when they are loaded (restore.c). */
     if (rc == 0 && !mapped)
-        rc = check_memory(*out, reader->err);
+        rc = check_memory(*out, NULL, reader->err);
     if (rc == MF_E_SNAPSHOT)
         rc = error_wrap(reader->err, rc, "%.80s", reader->source.path);
     return rc;

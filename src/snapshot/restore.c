@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "mem/pagetable.h"
 #include "sandbox/attend.h"
+#include "snapshot/check.h"
 #include "snapshot/pages.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/vanish.h"
@@ -234,6 +235,9 @@ static int restore_difference(struct mf_sandbox *sandbox, struct tracking *track
         rc = forget_code(sandbox, tracking->dirty, err);
     if (rc == 0)
         rc = copy_pages(sandbox, tracking, snapshot, err);
+    /* Tables that came from a mapped file again may be others now. */
+    if (rc == 0 && tables && snapshot->root->may_vanish)
+        rc = check_memory(snapshot, &sandbox->mem, err);
     if (rc == 0 && tables)
         drop_stale(sandbox, &before);
     else
@@ -262,11 +266,11 @@ static int fill_memory(struct mem *mem, const struct mf_snapshot *snapshot,
 {
     /* The emulator is a part of this process: it must not touch what can vanish. */
     int rc = mem_rebase(mem, snapshot->root, backend == MF_BACKEND_SOFT, err);
-    if (rc == 0 && mem->root && mem->root->may_vanish)
-        rc = vanish_secure(mem, &snapshot->saved, err);
     if (rc == 0 && !copy_differences(mem, snapshot))
         rc = error_set(err, MF_E_SNAPSHOT,
                        "the snapshot file has got shorter since it was opened");
+    if (rc == 0 && snapshot->root->may_vanish)
+        rc = vanish_secure(mem, snapshot, err);
     return rc;
 }
 

@@ -6,7 +6,7 @@
  *   track.c     which pages of a sandbox differ from a snapshot; the hot set
  *   take.c      from a sandbox to a snapshot
  *   restore.c   from a snapshot to a sandbox
- *   vanish.c    over snapshot files that somebody could cut short
+ *   vanish.c    over snapshot files that somebody could cut short or change
  *   encode.c decode.c   struct saved_state to bytes and back (mirror files)
  *   write.c open.c      files (mirror files); format.h has them byte by byte. Beside them:
  *                       arrange.c (which page goes where), data.c (page data back into

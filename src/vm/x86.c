@@ -69,10 +69,10 @@ void x86_allow_port(struct mem *mem, uint16_t port, bool allow)
 {
     uint8_t *bitmap = (uint8_t *)mem_at(mem, LAYOUT_GPA(DESCRIPTORS)) + X86_TSS_OFFSET +
                       X86_TSS_BITMAP;
-    if (allow)
-        bitmap[port / 8] &= (uint8_t)~(1u << port % 8);
-    else
-        bitmap[port / 8] |= (uint8_t)(1u << port % 8);
+    uint8_t bit = (uint8_t)(1u << port % 8);
+    if (!(bitmap[port / 8] & bit) == allow)
+        return;
+    bitmap[port / 8] ^= bit;
     mem_mark(mem, LAYOUT_GPA(DESCRIPTORS), PAGE_BYTES);
 }
 

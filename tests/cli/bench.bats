@@ -27,26 +27,28 @@ need_some_backend() {
     [ -n "$backend" ] || skip "no backend is usable here"
 }
 
-# The smoke test of one backend: every figure, one round. A thousand sandboxes take too
-# long for a test; a hundred go the same way.
+# The smoke test of one backend: every figure, one round. A thousand sandboxes and a snapshot
+# of a GiB take too long for a test; a hundred sandboxes go the same way.
 smoke() {
     local backend=$1 names
     output=$("$MAYFLY" doctor --json) || true
     if ! check_json "any(b['name'] == '$backend' and b['usable'] for b in r['backends'])"; then
         skip "the backend $backend is not usable here"
     fi
-    names=$("$MAYFLY" bench --list | awk '$1 != "memory_1000" { printf "%s ", $1 }')
+    names=$("$MAYFLY" bench --list | awk '$1 != "memory_1000" && $1 != "open_1g" { printf "%s ", $1 }')
     # shellcheck disable=SC2086
     run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --json $names
     echo "$stderr"
     [ "$status" -eq 0 ]
     check_json "[f['name'] for f in r] == '$names'.split()"
+    check_json '[f["group"] for f in r] == sorted([f["group"] for f in r],
+        key=["calls", "snapshots", "pools", "memory"].index)'
     check_json 'all({"name", "backend", "unit", "value", "floor_name"} <= set(f) for f in r)'
     check_json 'all({"floor", "ratio", "target", "rounds", "parts", "noisy"} <= set(f) for f in r)'
     check_json 'all(f["value"] > 0 for f in r if f["unknown"] is None)'
     check_json 'all(f["value"] is None and f["unknown"] for f in r if f["unknown"] is not None)'
     # Only what needs a second CPU or many descriptors may be unknown.
-    check_json 'all(f["name"] in ("attentive", "memory_100") for f in r if f["unknown"])'
+    check_json 'all(f["name"] in ("attentive", "pool_2_threads", "memory_100", "memory_clone") for f in r if f["unknown"])'
     check_json 'all(f["rounds"] == 1 for f in r)'
     check_json 'all(f["noisy"] == (f["noise"] is not None) for f in r)'
     # A figure has a floor, its name and a ratio, or none of the three.
@@ -143,13 +145,49 @@ setup() {
     check_json 'r[0]["value"] > 0 if r[0]["unknown"] is None else "descriptors" in r[0]["unknown"]'
 }
 
+@test "open_1g: without room for the file there is a reason, and nothing is left behind" {
+    need_some_backend
+    mkdir "$BATS_TEST_TMPDIR/empty"
+    export TMPDIR=/nowhere
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --json open_1g
+    [ "$status" -eq 0 ]
+    check_json 'r[0]["value"] is None and "/nowhere" in r[0]["unknown"]'
+    # A limit on the size of files, so that writing the first one fails.
+    export TMPDIR=$BATS_TEST_TMPDIR/empty
+    run --separate-stderr bash -c "trap '' XFSZ; ulimit -f 64
+        \"\$MAYFLY\" bench --backend $backend --rounds 1 open_1g"
+    [ "$status" -eq 125 ]
+    [[ "$stderr" == *"open_1g: floor: "* ]]
+    [ -z "$(ls -A "$TMPDIR")" ]
+}
+
+@test "figures of several groups stand under headings, those of one do not" {
+    need_some_backend
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 call restore_10 pool_call
+    [ "$status" -eq 0 ]
+    [ "$(grep -cxE 'calls|snapshots|pools' <<<"$output")" -eq 3 ]
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --markdown call pool_call
+    [ "$(grep -cE '^\| (calls|pools) \|' <<<"$output")" -eq 2 ]
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 restore_10 restore_32
+    [ "$status" -eq 0 ]
+    ! grep -qx snapshots <<<"$output"
+}
+
+@test "--profile: a restore needs no system call for each page" {
+    need_some_backend
+    run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 2 --profile restore_256 --json
+    [ "$status" -eq 0 ]
+    check_json '{c["name"]: c["value"] for c in r["counts"]}["entries into the guest"] == 1'
+    check_json 'all(c["value"] is None or c["value"] < 20 for c in r["counts"] if c["name"] == "system calls")'
+}
+
 @test "one CPU: a figure that needs two says so instead of a number" {
     need_some_backend
     command -v taskset >/dev/null || skip "taskset is not installed"
     run --separate-stderr taskset -c "$(taskset -pc $$ | grep -oE '[0-9]+' | tail -1)" \
-        "$MAYFLY" bench --rounds 1 --json attentive
+        "$MAYFLY" bench --rounds 1 --json attentive pool_2_threads
     [ "$status" -eq 0 ]
-    check_json 'r[0]["value"] is None and "2 CPUs" in r[0]["unknown"]'
+    check_json 'len(r) == 2 and all(f["value"] is None and "2 CPUs" in f["unknown"] for f in r)'
 }
 
 @test "--markdown is a table with command and machine" {
@@ -167,7 +205,7 @@ setup() {
     need_some_backend
     cd "$BATS_TEST_TMPDIR"
     run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 \
-        --svg '<a&"b>.svg' run_hello call_thread memory_1
+        --svg '<a&"b>.svg' run_hello call_thread pool_vs_spawn memory_1
     [ "$status" -eq 0 ]
     [[ "$output" == *"run_hello"* ]]
     python3 - '<a&"b>.svg' <<'PYTHON'
@@ -179,7 +217,8 @@ texts = [e.text or "" for e in root.iter(space + "text")]
 assert "run_hello" in texts and "call_thread" in texts and "memory_1" not in texts
 assert any("CPUs, Linux" in t for t in texts)
 assert any('--svg <a&"b>.svg' in t for t in texts)
-assert len(root.findall(".//*[@class='floor']")) == 2
+assert len(root.findall(".//*[@class='floor']")) == 3
+assert [e.text for e in root.findall(".//*[@class='group']")] == ["calls", "pools"]
 raw = open(sys.argv[1], encoding="utf-8").read()
 assert "prefers-color-scheme" in raw and "href" not in raw and "url(" not in raw
 PYTHON

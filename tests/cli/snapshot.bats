@@ -375,6 +375,13 @@ patch() {
     json 'r["differing_pages"] >= 50 and len(r["pages"]) == r["differing_pages"]'
     json 'r["new_pages"] >= 50 and r["a"]["file"] == "a.mfs"'
     json 'r["differing_bytes"] == sum(p["bytes"] for p in r["pages"])'
+    json '{"mmap", "heap"} & {p["area"] for p in r["pages"]}'
+
+    # The page of a variable is where the program has it.
+    create a.mfs -o b.mfs --call 'keep it'
+    run --separate-stderr mayfly snapshot diff --json a.mfs b.mfs
+    json "0x$(nm "$K" | sed -n 's/ [dD] kept$//p') & ~4095 in \
+        [p['address'] for p in r['pages'] if p['area'] == 'image']"
     create "$K" -o large.mfs --memory 128M
     run --separate-stderr mayfly snapshot diff a.mfs large.mfs
     status_is 2
@@ -497,7 +504,12 @@ patch() {
     status_is 2
     contains "$stderr" "count"
     run --separate-stderr create "$T" -o t.mfs
-    status_is 125
+    status_is 2
+    contains "$stderr" "exports no functions" "--run"
+    run --separate-stderr create "$K" -o -
+    status_is 2
+    run --separate-stderr create "$K" -o ""
+    status_is 2
     run --separate-stderr mayfly snapshot verify
     status_is 2
     run --separate-stderr mayfly snapshot diff one

@@ -361,6 +361,8 @@ int kvm_load(struct vm *vm, const struct vm_state *state, struct mf_error *err)
         rc = kvm_set_sregs(kvm, &wanted, err);
     if (rc != 0)
         return rc;
+    /* The descriptors in memory may come from a host, or a backend, of the other kind. */
+    x86_allow_port(vm->mem, X86_PORT_SYSCALL, kvm->syscall_keeps_cpl);
     *vm->regs = state->regs;
     vm->regs->rflags = (state->regs.rflags & RFLAGS_USER) | X86_RFLAGS;
     vm->regs_changed = true;

@@ -154,6 +154,8 @@ int soft_load(struct vm *vm, const struct vm_state *state, struct mf_error *err)
     int rc = check_state(state, err);
     if (rc < 0)
         return rc;
+    /* The descriptors in memory may come from kvm, where SYSCALL can need a port of its own. */
+    x86_allow_port(vm->mem, X86_PORT_SYSCALL, false);
     uc_context_restore(soft->uc, soft->initial);
     load_fpu(soft, &state->fpu);
     /* Loading FS and GS sets their bases from the descriptors. */

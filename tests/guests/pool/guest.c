@@ -69,6 +69,18 @@ static struct mf_value dirty(const struct mf_value *arg)
 }
 MF_EXPORT(dirty, "u64 dirty(u64 pages)");
 
+static uint64_t block[16 * 512];
+
+/* Writes to `n` pages of its own data. */
+static struct mf_value touch(const struct mf_value *arg)
+{
+    uint64_t n = arg[0].u64;
+    for (uint64_t i = 0; i < n && i < 16; i++)
+        block[i * 512 + 9] = counter + i + 1;
+    return mf_u64(block[9]);
+}
+MF_EXPORT(touch, "u64 touch(u64 pages)");
+
 /* ---- ends ---- */
 
 static struct mf_value fault(const struct mf_value *arg)
@@ -117,6 +129,19 @@ static struct mf_value run_code(const struct mf_value *arg)
     return mf_u64(code ? ((uint32_t(*)(void))(uintptr_t)code)() : 0);
 }
 MF_EXPORT(run_code, "u64 run_code()");
+
+static struct mf_value code_at(const struct mf_value *arg)
+{
+    (void)arg;
+    return mf_u64((uintptr_t)code);
+}
+MF_EXPORT(code_at, "u64 code_at()");
+
+static struct mf_value peek(const struct mf_value *arg)
+{
+    return mf_u64(*(volatile uint8_t *)(uintptr_t)arg[0].u64);
+}
+MF_EXPORT(peek, "u64 peek(u64 address)");
 
 /* ---- secrets ---- */
 
