@@ -43,6 +43,7 @@ RULES = {
     "tests/unit": ("abi/", "src/", "include/mayfly/"),
     "tests/fuzz": ("abi/", "src/", "include/mayfly/", "tests/unit/"),
     "tests/fault": ("abi/", "src/", "include/mayfly/", "tests/unit/", "tests/integration/"),
+    "tests/relay": ("abi/", "src/", "include/mayfly/"),
 }
 
 # Where a name in an #include is looked for, in this order, after the file's own

@@ -172,6 +172,14 @@ MF_API int mf_sandbox_set_limits(struct mf_sandbox *sandbox, uint64_t timeout_ns
  */
 MF_API void *mf_sandbox_scratch(struct mf_sandbox *sandbox, size_t len);
 
+/*
+ * Ends the life of the results of the last call or batch (of an attentive sandbox: of this
+ * thread's) and of scratch now instead of at the next call, and gives back what copies
+ * of large ones took. Views of guest memory need it too: afterwards they must not be
+ * used. Does nothing inside of a host function.
+ */
+MF_API void mf_sandbox_release(struct mf_sandbox *sandbox);
+
 /* The fault behind MF_E_GUEST_FAULT, or NULL. Lives as long as the sandbox. */
 MF_API const struct mf_fault *mf_sandbox_fault(const struct mf_sandbox *sandbox);
 

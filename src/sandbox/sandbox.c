@@ -44,7 +44,9 @@ uint32_t mf_abi_version(void)
 
 bool sandbox_count_output(struct mf_sandbox *sandbox, size_t len, size_t *allowed)
 {
-    uint64_t left = sandbox->options.max_output_bytes - sandbox->output_used;
+    uint64_t most = sandbox->options.max_output_bytes;
+    /* A snapshot may have used more than this sandbox allows. */
+    uint64_t left = most - MIN(most, sandbox->output_used);
     *allowed = len <= left ? len : (size_t)left;
     sandbox->output_used += *allowed;
     sandbox->stats.output_bytes += *allowed;
@@ -444,6 +446,17 @@ void *mf_sandbox_scratch(struct mf_sandbox *sandbox, size_t len)
 {
     struct arena *arena = attend_of(sandbox) ? attend_arena() : &sandbox->arena;
     return arena ? arena_alloc(arena, len) : NULL;
+}
+
+void mf_sandbox_release(struct mf_sandbox *sandbox)
+{
+    if (attend_of(sandbox)) {
+        struct arena *arena = attend_arena();
+        if (arena)
+            arena_reset(arena);
+    } else if (sandbox->state != SANDBOX_RUNNING) {
+        arena_reset(&sandbox->arena);
+    }
 }
 
 const struct mf_fault *mf_sandbox_fault(const struct mf_sandbox *sandbox)

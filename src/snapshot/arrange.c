@@ -246,9 +246,9 @@ static void add_run(struct work *work, uint32_t page, uint64_t place)
     struct arrangement *out = work->out;
     struct format_run *last = out->nruns > 0 ? &out->runs[out->nruns - 1] : NULL;
     out->run_pages++;
-    if (last && last->page + last->npages == page &&
-        (place == FORMAT_ZERO ? last->place == FORMAT_ZERO
-                              : last->place != FORMAT_ZERO && last->place + last->npages == place)) {
+    /* What follows the last run, in memory and in DATA; zeros follow zeros. */
+    uint64_t after = last && last->place != FORMAT_ZERO ? last->place + last->npages : FORMAT_ZERO;
+    if (last && last->page + last->npages == page && after == place) {
         last->npages++;
         return;
     }

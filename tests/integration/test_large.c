@@ -284,6 +284,31 @@ static void test_view(void **state)
     assert_true(at[0] == 8 && at[MIB - 1] == 8);
 }
 
+/* A result can be the argument of the next call, wherever it stands. */
+static void test_results_as_arguments(void **state)
+{
+    struct large *large = *state;
+    struct mf_value text = mf_string("short"), bytes;
+    char *long_text = malloc(2 * MIB + 1);
+    memset(long_text, 'z', 2 * MIB);
+    long_text[2 * MIB] = 0;
+    for (int i = 0; i < 5; i++)
+        text = call(large, "echo_text", &text, 1);
+    assert_string_equal(text.string.data, "short");
+    /* A string is copied to the host, and its pages are shown to the guest from there. */
+    text = mf_string(long_text);
+    for (int i = 0; i < 5; i++)
+        text = call(large, "echo_text", &text, 1);
+    assert_int_equal(text.string.len, 2 * MIB);
+    assert_string_equal(text.string.data, long_text);
+    free(long_text);
+    struct mf_value how[2] = {mf_u64(MIB), mf_u32(9)};
+    bytes = call(large, "stamp", how, 2);
+    assert_true(call(large, "sum", &bytes, 1).u64 == large_sum(bytes.bytes.data, MIB));
+    mf_sandbox_release(large->sandbox);
+    assert_int_equal(call(large, "count_releases", NULL, 0).u64, 0);
+}
+
 static void test_made_results(void **state)
 {
     struct large *large = *state;
@@ -669,6 +694,7 @@ int main(void)
         TEST(test_impossible_lengths),
         TEST(test_nothing_is_left),
         TEST(test_view),
+        TEST(test_results_as_arguments),
         TEST(test_made_results),
         TEST(test_copied),
         TEST(test_scattered),

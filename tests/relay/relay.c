@@ -39,8 +39,8 @@
 #include <unistd.h>
 
 /* After so many exits only every EXITS_STEPth leads to another VM. */
-#define EXITS_ALL 40
-#define EXITS_STEP 500
+#define EXITS_ALL 24
+#define EXITS_STEP 1000
 /* So many pages are copied for one guest; then its VM stays. */
 #define COPIES_MAX 60000
 /* How often a guest that runs on is interrupted, and how many times. */
