@@ -3,8 +3,10 @@
  * the product beside its floor, taken in the same run in interleaved rounds.
  *
  *   figures.c         the table of figures
- *   call.c thread.c batch.c attend.c large.c life.c memory.c interrupt.c process.c
+ *   call.c thread.c batch.c attend.c large.c life.c interrupt.c process.c
+ *   restore.c pool.c open.c crowd.c
  *                     the measures of the product, by kind
+ *   memory.c          how memory is measured, of what crowd.c makes many of
  *   floor_kvm.c       the raw VM;  floors.c  what the floors do with it
  *   run.c             interleaved rounds, medians
  *   machine.c         the machine that was measured, and what else it did
@@ -84,7 +86,8 @@ struct bench_measure {
 /* One line of the report. */
 struct bench_figure {
     const char *name;
-    const char *unit; /* "us" or "KiB"; smaller is better */
+    const char *group; /* of figures that stand next to each other in a report */
+    const char *unit;  /* "us", "KiB" or "B"; smaller is better */
     const char *what; /* one line for people */
     const struct bench_measure *product;
     /* NULL: nothing that could be called a floor (see README.md). */

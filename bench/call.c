@@ -8,10 +8,15 @@ int bench_call_check(const struct bench_call *call, const struct mf_value *answe
                      struct mf_error *err)
 {
     const struct mf_value *argument = &call->argument;
+    bool same = answer->type == argument->type;
 
-    if (answer->type != argument->type ||
-        (answer->type == MF_STRING ? answer->string.len != argument->string.len
-                                   : answer->bytes.len != argument->bytes.len))
+    if (same && answer->type == MF_STRING)
+        same = answer->string.len == argument->string.len;
+    else if (same && answer->type == MF_BYTES)
+        same = answer->bytes.len == argument->bytes.len;
+    else if (same)
+        same = answer->u64 == argument->u64;
+    if (!same)
         return mf_fail(err, MF_E_PROTOCOL, "the guest answered something else");
     return MF_OK;
 }

@@ -254,7 +254,7 @@ static void print_pair(void *context, const struct pair *pair)
     char old_value[32], new_value[32], values[32], old_ratio[32], new_ratio[32], ratios[32];
     FILE *out = context;
 
-    fprintf(out, "%-15s ", pair->name);
+    fprintf(out, "%-17s ", pair->name);
     fprintf(out, "%9s %9s %8s %9s %9s %8s  ", cell(old_value, sizeof(old_value), pair->old_value),
             cell(new_value, sizeof(new_value), pair->new_value),
             cell(values, sizeof(values), pair->value_change),
@@ -271,8 +271,8 @@ static void print_pair(void *context, const struct pair *pair)
 void bench_print_comparison(FILE *out, FILE *warnings, const struct bench_comparison *comparison)
 {
     fprintf(out, "old: %s\nnew: %s\n\n", comparison->old_label, comparison->new_label);
-    fprintf(out, "%-15s %28s %28s\n", "", "value", "ratio to the floor");
-    fprintf(out, "%-15s %9s %9s %8s %9s %9s %8s  %s\n", "figure", "old", "new", "new/old", "old",
+    fprintf(out, "%-17s %28s %28s\n", "", "value", "ratio to the floor");
+    fprintf(out, "%-17s %9s %9s %8s %9s %9s %8s  %s\n", "figure", "old", "new", "new/old", "old",
             "new", "new/old", "unit");
     each_pair(comparison, print_pair, out);
     print_warnings(warnings, comparison);

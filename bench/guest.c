@@ -119,3 +119,36 @@ void bench_guest_close(struct bench_guest *guest)
     guest->host = NULL;
     guest->image = NULL;
 }
+
+/* A snapshot of a sandbox that has answered a call, as pools are made of. */
+static int snapshot_warm(const struct bench_guest *guest, struct mf_snapshot **out,
+                         struct mf_error *err)
+{
+    struct mf_value argument = mf_string(BENCH_TEXT);
+    struct mf_sandbox *sandbox;
+    int status = mf_sandbox_create(guest->image, guest->host, &guest->options, &sandbox, err);
+
+    if (status != MF_OK)
+        return status;
+    status = mf_sandbox_call(sandbox, "echo", &argument, 1, NULL, err);
+    if (status == MF_OK)
+        status = mf_sandbox_snapshot(sandbox, out, err);
+    mf_sandbox_destroy(sandbox);
+    return status;
+}
+
+int bench_snapshot_open(const struct bench *bench, struct bench_guest *guest,
+                        struct mf_snapshot **out, struct mf_error *err)
+{
+    int status = bench_guest_open(bench, NULL, guest, err);
+
+    *out = NULL;
+    if (status != MF_OK)
+        return status;
+    status = snapshot_warm(guest, out, err);
+    if (status != MF_OK)
+        bench_guest_close(guest);
+    /* It is in the snapshot. */
+    guest->options.memory_bytes = 0;
+    return status;
+}

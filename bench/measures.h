@@ -20,6 +20,9 @@ _Static_assert(sizeof(BENCH_TEXT) == 64 + 1, "echo is measured with 64 bytes");
 #define BENCH_LARGE_BYTES        (50u * 1000 * 1000)
 #define BENCH_LARGE_MEMORY_BYTES (UINT64_C(256) << 20)
 
+/* snapshot_take: guest memory; that of snapshot_take_64m is BENCH_MEMORY_BYTES. */
+#define BENCH_TAKE_MEMORY_BYTES (UINT64_C(256) << 20)
+
 /* The calls of batch_64. */
 #define BENCH_BATCH 64
 
@@ -33,14 +36,19 @@ extern const struct bench_measure bench_call_thread;
 extern const struct bench_measure bench_floor_thread;
 /* life.c */
 extern const struct bench_measure bench_create;
-/* memory.c */
-extern const struct bench_measure bench_memory; /* of as many sandboxes as operations */
+extern const struct bench_measure bench_create_from;
+/* crowd.c; as many sandboxes as operations */
+extern const struct bench_measure bench_memory;
+extern const struct bench_measure bench_memory_clone;
+extern const struct bench_measure bench_memory_parked;
+extern const struct bench_measure bench_floor_page;
 /* interrupt.c, with the floor beside it, because both need the second thread */
 extern const struct bench_measure bench_interrupt;
 extern const struct bench_measure bench_floor_interrupt;
 /* process.c, the same */
 extern const struct bench_measure bench_run_hello;
 extern const struct bench_measure bench_floor_hello;
+extern const struct bench_measure bench_floor_noop;
 /* floors.c */
 extern const struct bench_measure bench_floor_run;
 extern const struct bench_measure bench_floor_run_copy;
@@ -54,6 +62,22 @@ extern const struct bench_measure bench_batch;
 /* attend.c, with its floor */
 extern const struct bench_measure bench_attentive;
 extern const struct bench_measure bench_floor_cache_line;
+/* restore.c, with its floors */
+extern const struct bench_measure bench_restore_10;
+extern const struct bench_measure bench_restore_32;
+extern const struct bench_measure bench_restore_256;
+extern const struct bench_measure bench_take;
+extern const struct bench_measure bench_take_small;
+extern const struct bench_measure bench_floor_call_copy_32;
+extern const struct bench_measure bench_floor_call_copy_256;
+extern const struct bench_measure bench_floor_copy_32;
+/* pool.c, the same */
+extern const struct bench_measure bench_pool_call;
+extern const struct bench_measure bench_pool_two;
+extern const struct bench_measure bench_floor_pool_one;
+/* open.c, the same */
+extern const struct bench_measure bench_open_large;
+extern const struct bench_measure bench_floor_open_small;
 
 /* guest.c. The monotonic clock in microseconds. */
 double bench_now_us(void);
@@ -72,6 +96,13 @@ struct bench_guest {
 int bench_guest_open(const struct bench *bench, void *ticks, struct bench_guest *guest,
                      struct mf_error *err);
 void bench_guest_close(struct bench_guest *guest);
+
+/*
+ * Opens the guest, and gives a snapshot of a sandbox that has answered a call of echo. The
+ * guest's options are for sandboxes made from it. When it failed, the guest is closed.
+ */
+int bench_snapshot_open(const struct bench *bench, struct bench_guest *guest,
+                        struct mf_snapshot **out, struct mf_error *err);
 
 /* call.c: one sandbox, and a function of it that is called with the same argument. */
 struct bench_call {
@@ -97,6 +128,9 @@ int bench_call_check(const struct bench_call *call, const struct mf_value *answe
 
 /* Tells who watches that `sandbox` is about to be destroyed. */
 void bench_watch(const struct bench *bench, struct mf_sandbox *sandbox);
+
+/* Memory that programs can still get, in KiB; negative: not known. */
+double bench_available_kib(void);
 
 /* The CPUs that this process may use. */
 unsigned bench_cpus(void);

@@ -1,12 +1,12 @@
 /*
- * The measure of the memory that sandboxes take: what this process keeps resident,
+ * Measures the memory that sandboxes take: what this process keeps resident,
  * and beside it what the kernel keeps for their VMs, where the host tells that.
  *
  * Each round is a child process, so that what earlier measures left behind in the heap
  * is not counted, nor what these sandboxes leave behind. The child ends without
  * destroying them: the kernel does that.
  */
-#include "measures.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,15 +26,16 @@
 
 struct memory_state {
     const struct bench *bench;
-    double kernel_kib[SAMPLES_MAX]; /* per sandbox, of each round that knew it */
-    unsigned nkernel;
+    const struct memory_crowd *crowd;
+    double beside[SAMPLES_MAX]; /* for each, of each round that knew it */
+    unsigned nbeside;
     char note[160]; /* how that was found, or why not */
 };
 
 /* What the child process tells its parent. */
 struct memory_report {
     int status;
-    double kib, kernel_kib; /* per sandbox; kernel_kib negative: not known */
+    double value, beside; /* for each, in the figure's unit; `beside` negative: not known */
     char note[160];
     struct mf_error error;
 };
@@ -69,6 +70,17 @@ static double value_of_key(const char *path, const char *key)
     }
     fclose(file);
     return value;
+}
+
+/* What of it is nobody else's, and is no file's. */
+static double private_kib(void)
+{
+    return value_of_key("/proc/self/smaps_rollup", "Private_Dirty");
+}
+
+double bench_available_kib(void)
+{
+    return value_of_key("/proc/meminfo", "MemAvailable");
 }
 
 /* Where this process is in the hierarchy of `controller` ("" is that of cgroup 2). */
@@ -160,7 +172,7 @@ static void kernel_memory_since(const struct kernel_memory *before, unsigned cou
 {
     double now = before->cgroup ? cgroup_kernel_kib() : host_kernel_kib();
 
-    report->kernel_kib = -1;
+    report->beside = -1;
     if (before->kib < 0 || now < 0)
         snprintf(report->note, sizeof(report->note),
                  "neither this process's cgroup nor /proc/meminfo can be read");
@@ -168,7 +180,7 @@ static void kernel_memory_since(const struct kernel_memory *before, unsigned cou
         snprintf(report->note, sizeof(report->note),
                  "too little to be told from what the kernel holds for others");
     else {
-        report->kernel_kib = (now - before->kib) / count;
+        report->beside = (now - before->kib) / count;
         snprintf(report->note, sizeof(report->note), "%s",
                  before->cgroup ? "kernel memory of this process's cgroup"
                                 : "kernel memory of the whole host, /proc/meminfo");
@@ -201,7 +213,7 @@ static int raise_limit(const struct bench *bench, unsigned count, struct mf_erro
 /* Emulators are large: refuses what would drive the host out of memory. */
 static int check_room(const struct bench *bench, unsigned count, struct mf_error *err)
 {
-    double free_kib = value_of_key("/proc/meminfo", "MemAvailable");
+    double free_kib = bench_available_kib();
 
     if (bench->backend != MF_BACKEND_SOFT || free_kib < 0 ||
         free_kib > (double)count * SOFT_SANDBOX_KIB)
@@ -210,63 +222,59 @@ static int check_room(const struct bench *bench, unsigned count, struct mf_error
                          count, (double)count * SOFT_SANDBOX_KIB / (1 << 20), free_kib / (1 << 20));
 }
 
-/* A sandbox that has answered one call, and is left to the end of the process. */
-static int create_and_call(const struct bench_guest *guest, size_t function, struct mf_error *err)
+/* In KiB, or -1. */
+static double memory_now(const struct memory_crowd *crowd)
 {
-    struct mf_value argument = mf_string(BENCH_TEXT);
-    struct mf_sandbox *sandbox;
-    int status = mf_sandbox_create(guest->image, guest->host, &guest->options, &sandbox, err);
-
-    if (status != MF_OK)
-        return status;
-    return mf_sandbox_call_index(sandbox, function, &argument, 1, NULL, err);
+    return crowd->only_private ? private_kib() : resident_kib();
 }
 
-static int create_many(const struct bench *bench, unsigned count, struct memory_report *report)
+static int make_many(const struct bench *bench, const struct memory_crowd *crowd, unsigned count,
+                     struct memory_report *report)
 {
     struct kernel_memory kernel;
-    struct bench_guest guest;
     double before, after;
-    int index, status;
+    void *state;
     unsigned i;
+    int status = crowd->open(bench, count, &state, &report->error);
 
-    status = bench_guest_open(bench, NULL, &guest, &report->error);
     if (status != MF_OK)
         return status;
-    index = mf_image_find_export(guest.image, "echo", &report->error);
-    if (index < 0)
-        return index;
     kernel_memory_read(&kernel);
-    before = resident_kib();
+    before = memory_now(crowd);
     for (i = 0; i < count && status == MF_OK; i++)
-        status = create_and_call(&guest, (size_t)index, &report->error);
+        status = crowd->add(state, i, &report->error);
     if (status != MF_OK)
         return status;
-    after = resident_kib();
+    after = memory_now(crowd);
     kernel_memory_since(&kernel, count, report);
+    if (crowd->count_beside != NULL) {
+        report->beside = crowd->count_beside(state);
+        snprintf(report->note, sizeof(report->note), "%s", crowd->note);
+    }
     if (before < 0 || after < 0)
-        return mf_fail(&report->error, MF_E_SYSTEM, "cannot read /proc/self/statm");
-    report->kib = (after - before) / count;
+        return mf_fail(&report->error, MF_E_SYSTEM, "cannot read this process's memory in /proc");
+    report->value = ((after - before) * 1024 / count - crowd->content_bytes) / crowd->unit_bytes;
     return MF_OK;
 }
 
 /* The child process. */
-static void measure_child(const struct bench *bench, unsigned count, int report_fd)
+static void measure_child(const struct memory_state *memory, unsigned count, int report_fd)
 {
     struct memory_report report = {.status = MF_OK};
+    unsigned vms = count * memory->crowd->vms;
     ssize_t put;
 
-    report.status = raise_limit(bench, count, &report.error);
+    report.status = raise_limit(memory->bench, vms, &report.error);
     if (report.status == MF_OK)
-        report.status = check_room(bench, count, &report.error);
+        report.status = check_room(memory->bench, vms, &report.error);
     if (report.status == MF_OK)
-        report.status = create_many(bench, count, &report);
+        report.status = make_many(memory->bench, memory->crowd, count, &report);
     put = write(report_fd, &report, sizeof(report));
     _exit(put == (ssize_t)sizeof(report) ? 0 : 1);
 }
 
-static int measure(const struct bench *bench, unsigned count, struct memory_report *report,
-                   struct mf_error *err)
+static int measure(const struct memory_state *memory, unsigned count,
+                   struct memory_report *report, struct mf_error *err)
 {
     int ends[2];
     ssize_t got;
@@ -277,7 +285,7 @@ static int measure(const struct bench *bench, unsigned count, struct memory_repo
     child = fork();
     if (child == 0) {
         close(ends[0]);
-        measure_child(bench, count, ends[1]);
+        measure_child(memory, count, ends[1]);
     }
     close(ends[1]);
     got = child < 0 ? -1 : read(ends[0], report, sizeof(*report));
@@ -293,55 +301,49 @@ static int measure(const struct bench *bench, unsigned count, struct memory_repo
     return report->status;
 }
 
-static int memory_open(const struct bench *bench, void **state, struct mf_error *err)
+int bench_memory_open(const struct bench *bench, const struct memory_crowd *crowd, void **state,
+                      struct mf_error *err)
 {
     struct memory_state *memory = calloc(1, sizeof(*memory));
 
     if (memory == NULL)
         return bench_no_memory(err);
     memory->bench = bench;
+    memory->crowd = crowd;
     *state = memory;
     return MF_OK;
 }
 
-static int memory_round(void *state, unsigned operations, double *value, struct mf_error *err)
+int bench_memory_round(void *state, unsigned operations, double *value, struct mf_error *err)
 {
     struct memory_state *memory = state;
     struct memory_report report = {.status = MF_OK};
-    int status = measure(memory->bench, operations, &report, err);
+    int status = measure(memory, operations, &report, err);
 
     if (status != MF_OK)
         return status;
-    *value = report.kib;
+    *value = report.value;
     /* A round that knew a number says more than one that did not. */
-    if (report.kernel_kib >= 0 || memory->nkernel == 0)
+    if (report.beside >= 0 || memory->nbeside == 0)
         snprintf(memory->note, sizeof(memory->note), "%s", report.note);
-    if (report.kernel_kib >= 0 && memory->nkernel < SAMPLES_MAX)
-        memory->kernel_kib[memory->nkernel++] = report.kernel_kib;
+    if (report.beside >= 0 && memory->nbeside < SAMPLES_MAX)
+        memory->beside[memory->nbeside++] = report.beside;
     return MF_OK;
 }
 
-static void memory_close(void *state)
+void bench_memory_close(void *state)
 {
     free(state);
 }
 
-static size_t memory_parts(void *state, struct bench_part parts[BENCH_PARTS_MAX])
+size_t bench_memory_parts(void *state, struct bench_part parts[BENCH_PARTS_MAX])
 {
     struct memory_state *memory = state;
 
-    parts[0].name = "kernel";
+    parts[0].name = memory->crowd->beside;
     parts[0].value = -1;
-    if (memory->nkernel > 0)
-        parts[0].value = bench_spread_of(memory->kernel_kib, memory->nkernel).median;
+    if (memory->nbeside > 0)
+        parts[0].value = bench_spread_of(memory->beside, memory->nbeside).median;
     snprintf(parts[0].note, sizeof(parts[0].note), "%s", memory->note);
     return 1;
 }
-
-const struct bench_measure bench_memory = {
-    .name = "resident memory after mf_sandbox_create and a call",
-    .open = memory_open,
-    .round = memory_round,
-    .close = memory_close,
-    .parts = memory_parts,
-};

@@ -30,14 +30,15 @@ static void process_close(void *state)
     free(process);
 }
 
-static int open_native(const struct bench *bench, void **state, struct mf_error *err)
+static int open_program(const struct bench *bench, const char *name, void **state,
+                        struct mf_error *err)
 {
     struct process_state *process = calloc(1, sizeof(*process));
     int status;
 
     if (process == NULL)
         return bench_no_memory(err);
-    status = bench_guest_path(bench, "hello", process->program, sizeof(process->program), err);
+    status = bench_guest_path(bench, name, process->program, sizeof(process->program), err);
     if (status != MF_OK || posix_spawn_file_actions_init(&process->actions) != 0) {
         free(process);
         return status != MF_OK ? status : bench_no_memory(err);
@@ -49,6 +50,16 @@ static int open_native(const struct bench *bench, void **state, struct mf_error 
     }
     *state = process;
     return MF_OK;
+}
+
+static int open_native(const struct bench *bench, void **state, struct mf_error *err)
+{
+    return open_program(bench, "hello", state, err);
+}
+
+static int open_noop(const struct bench *bench, void **state, struct mf_error *err)
+{
+    return open_program(bench, "noop", state, err);
 }
 
 static int open_mayfly(const struct bench *bench, void **state, struct mf_error *err)
@@ -223,6 +234,13 @@ const struct bench_measure bench_run_hello = {
 const struct bench_measure bench_floor_hello = {
     .name = "posix_spawn and wait of hello",
     .open = open_native,
+    .round = process_round,
+    .close = process_close,
+};
+
+const struct bench_measure bench_floor_noop = {
+    .name = "posix_spawn and wait of a static no-op",
+    .open = open_noop,
     .round = process_round,
     .close = process_close,
 };

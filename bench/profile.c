@@ -199,9 +199,10 @@ static void report_totals(const struct totals *totals, struct bench_profile *pro
     double operations = profile->operations;
 
     if (!totals->any) {
-        profile_add(profile, false, -1, "the sandbox belongs to another process",
+        profile_add(profile, false, -1, "the sandbox belongs to a pool or to another process",
                     "entries into the guest");
-        profile_add(profile, false, -1, "the VM belongs to another process", "KVM exits");
+        profile_add(profile, false, -1, "the VM belongs to a pool or to another process",
+                    "KVM exits");
         return;
     }
 #define STATS_REPORT(member, detail, name)                                  \

@@ -21,6 +21,25 @@ static const char *cell(char *buf, size_t size, double value)
     return buf;
 }
 
+/* Whether results[index] is of another group than the one before it. */
+static bool begins_group(const struct bench_result *results, size_t index)
+{
+    return index == 0 ||
+           strcmp(results[index].figure->group, results[index - 1].figure->group) != 0;
+}
+
+/* Whether figures of more than one group are there, so that each group needs its name. */
+static bool has_groups(const struct bench_result *results, size_t count)
+{
+    size_t i;
+
+    for (i = 1; i < count; i++) {
+        if (begins_group(results, i))
+            return true;
+    }
+    return false;
+}
+
 static void print_floors(FILE *out, const struct bench_result *results, size_t count)
 {
     size_t i;
@@ -29,7 +48,7 @@ static void print_floors(FILE *out, const struct bench_result *results, size_t c
     for (i = 0; i < count; i++) {
         const struct bench_measure *floor = results[i].floor_measure;
 
-        fprintf(out, "  %-15s %s\n", results[i].figure->name, floor != NULL ? floor->name : "none");
+        fprintf(out, "  %-17s %s\n", results[i].figure->name, floor != NULL ? floor->name : "none");
     }
 }
 
@@ -47,7 +66,7 @@ static void print_parts(FILE *out, const struct bench_result *results, size_t co
             if (first)
                 fputs("\nparts:\n", out);
             first = false;
-            fprintf(out, "  %-15s %-8s %8s %-4s %s\n", k == 0 ? results[i].figure->name : "",
+            fprintf(out, "  %-17s %-8s %8s %-4s %s\n", k == 0 ? results[i].figure->name : "",
                     part->name, cell(value, sizeof(value), part->value), results[i].figure->unit,
                     part->note);
         }
@@ -58,7 +77,7 @@ static void print_row(FILE *out, const struct bench_result *result)
 {
     char value[32], p10[32], p90[32], floor[32], ratio[32], target[32];
 
-    fprintf(out, "%-15s %-7s %-4s %8s %8s %8s %8s %6s %6s  %s%s\n", result->figure->name,
+    fprintf(out, "%-17s %-7s %-4s %8s %8s %8s %8s %6s %6s  %s%s\n", result->figure->name,
             mf_backend_name(result->backend), result->figure->unit,
             cell(value, sizeof(value), result->value.median),
             cell(p10, sizeof(p10), result->value.p10), cell(p90, sizeof(p90), result->value.p90),
@@ -71,15 +90,19 @@ static void print_row(FILE *out, const struct bench_result *result)
 
 void bench_print_table(FILE *out, const struct bench_result *results, size_t count)
 {
+    bool groups = has_groups(results, count);
     char machine[512];
     size_t i;
 
     bench_machine(machine, sizeof(machine));
     fprintf(out, "%s\n\n", machine);
-    fprintf(out, "%-15s %-7s %-4s %8s %8s %8s %8s %6s %6s  %s\n", "figure", "backend", "unit",
+    fprintf(out, "%-17s %-7s %-4s %8s %8s %8s %8s %6s %6s  %s\n", "figure", "backend", "unit",
             "value", "p10", "p90", "floor", "ratio", "target", "verdict");
-    for (i = 0; i < count; i++)
+    for (i = 0; i < count; i++) {
+        if (groups && begins_group(results, i))
+            fprintf(out, "\n%s\n", results[i].figure->group);
         print_row(out, &results[i]);
+    }
     print_floors(out, results, count);
     print_parts(out, results, count);
 }
@@ -136,6 +159,7 @@ static void print_markdown_row(FILE *out, const struct bench_result *result)
 void bench_print_markdown(FILE *out, const struct bench_result *results, size_t count,
                           const char *command)
 {
+    bool groups = has_groups(results, count);
     char machine[512];
     size_t i;
 
@@ -143,10 +167,14 @@ void bench_print_markdown(FILE *out, const struct bench_result *results, size_t 
     fprintf(out, "`%s`, mayfly %s, backend %s, on ", command, mf_version(),
             count > 0 ? mf_backend_name(results[0].backend) : "-");
     print_markdown_text(out, machine);
-    fputs(":\n\n| figure | what | value | floor | ratio | target |\n|---|---|---|---|---|---|\n",
-          out);
-    for (i = 0; i < count; i++)
+    fputs(":\n", out);
+    for (i = 0; i < count; i++) {
+        if (begins_group(results, i))
+            fprintf(out,
+                    "\n| %s | what | value | floor | ratio | target |\n|---|---|---|---|---|---|\n",
+                    groups ? results[i].figure->group : "figure");
         print_markdown_row(out, &results[i]);
+    }
 }
 
 /* A number that JSON has as null when it has no meaning here. */
@@ -213,6 +241,7 @@ static json_t *result_to_json(const struct bench_result *result, const char *mac
     int failed = 0;
 
     failed |= set_text(object, "name", result->figure->name);
+    failed |= set_text(object, "group", result->figure->group);
     failed |= set_text(object, "backend", mf_backend_name(result->backend));
     failed |= set_text(object, "unit", result->figure->unit);
     failed |= set_spread(object, result);

@@ -13,8 +13,9 @@
 #define WIDTH      900
 #define TOP        96 /* above the first row */
 #define ROW        46
+#define HEADING    30 /* of a group */
 #define BOTTOM     64
-#define PLOT_LEFT  150
+#define PLOT_LEFT  170
 #define PLOT_RIGHT 560
 #define BAR        13
 /* A line of text that fits, and its end. */
@@ -87,6 +88,7 @@ static void print_style(FILE *out)
     fputs("<style>\n"
           "text { font: 13px system-ui, sans-serif; fill: #1f2328; }\n"
           ".title { font-size: 18px; font-weight: 600; }\n"
+          ".group { font-weight: 600; }\n"
           ".small { font-size: 12px; fill: #57606a; }\n"
           ".back { fill: #ffffff; }\n"
           ".grid { stroke: #d0d7de; }\n"
@@ -182,26 +184,63 @@ static void print_row(FILE *out, const struct scale *scale, const struct bench_r
     fputs("</g>\n", out);
 }
 
+/* The one after `result` that has a bar, up to `end`. */
+static const struct bench_result *next_bar(const struct bench_result *result,
+                                           const struct bench_result *end)
+{
+    while (result < end && !has_bar(result))
+        result++;
+    return result;
+}
+
+/* Whether bars of more than one group are there, so that each group needs its name. */
+static bool has_groups(const struct bench_result *results, const struct bench_result *end)
+{
+    const struct bench_result *first = next_bar(results, end), *at;
+
+    for (at = first; at < end; at = next_bar(at + 1, end)) {
+        if (strcmp(at->figure->group, first->figure->group) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Prints them one below the other; without `out` nothing. Returns where the last one ends. */
+static int print_rows(FILE *out, const struct scale *scale, const struct bench_result *results,
+                      size_t count)
+{
+    const struct bench_result *end = results + count, *at;
+    bool groups = has_groups(results, end);
+    const char *group = "";
+    int y = TOP;
+
+    for (at = next_bar(results, end); at < end; at = next_bar(at + 1, end)) {
+        if (groups && strcmp(at->figure->group, group) != 0) {
+            group = at->figure->group;
+            if (out != NULL)
+                fprintf(out, "<text class=\"group\" x=\"20\" y=\"%d\">%s</text>\n", y + 14,
+                        group);
+            y += HEADING;
+        }
+        if (out != NULL)
+            print_row(out, scale, at, y);
+        y += ROW;
+    }
+    return y;
+}
+
 void bench_print_svg(FILE *out, const struct bench_result *results, size_t count,
                      const char *command)
 {
     struct scale scale = scale_of(results, count);
-    int rows = 0, y = TOP;
-    size_t i;
+    int bottom = print_rows(NULL, &scale, results, count);
 
-    for (i = 0; i < count; i++)
-        rows += has_bar(&results[i]);
-    print_head(out, TOP + rows * ROW + BOTTOM, command);
-    print_grid(out, &scale, TOP + rows * ROW);
-    for (i = 0; i < count; i++) {
-        if (!has_bar(&results[i]))
-            continue;
-        print_row(out, &scale, &results[i], y);
-        y += ROW;
-    }
+    print_head(out, bottom + BOTTOM, command);
+    print_grid(out, &scale, bottom);
+    print_rows(out, &scale, results, count);
     fprintf(out,
             "<text class=\"small\" x=\"20\" y=\"%d\">Bars: the figure, below it its floor (grey, "
             "1); logarithmic. Red: the target. Shorter is better. Figures without a floor are left "
             "out.</text>\n</svg>\n",
-            TOP + rows * ROW + 44);
+            bottom + 44);
 }

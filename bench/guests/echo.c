@@ -51,6 +51,62 @@ static struct mf_value relay(const struct mf_value *arg)
 }
 MF_EXPORT(relay, "string relay(string text)");
 
+/* Pages that are there before the first `touch` of a snapshot, and differ after each. */
+#define TOUCH_PAGES 256
+#define PAGE_WORDS  512
+static uint64_t pages[TOUCH_PAGES][PAGE_WORDS] __attribute__((aligned(4096)));
+static uint64_t turn;
+
+/* The compiler is to believe that somebody reads what was written. */
+#define WRITTEN(memory) __asm__ volatile("" : : "r"(memory) : "memory")
+
+/* Writes into each of the first `count` pages. */
+static struct mf_value touch(const struct mf_value *arg)
+{
+    size_t i;
+
+    if (arg[0].u64 > TOUCH_PAGES)
+        return mf_error("at most 256 pages");
+    turn++;
+    for (i = 0; i < arg[0].u64; i++)
+        pages[i][i % PAGE_WORDS] = turn + i;
+    WRITTEN(pages);
+    return arg[0];
+}
+MF_EXPORT(touch, "u64 touch(u64 count)");
+
+/* Makes the first two pages something that nothing else holds, and no page before held. */
+static struct mf_value stain(const struct mf_value *arg)
+{
+    uint64_t number = arg[0].u64 * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    size_t i;
+
+    for (i = 0; i < (size_t)2 * PAGE_WORDS; i++) {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        pages[i / PAGE_WORDS][i % PAGE_WORDS] = number;
+    }
+    WRITTEN(pages);
+    return arg[0];
+}
+MF_EXPORT(stain, "u64 stain(u64 seed)");
+
+/* Takes `count` pages more for ever, of which no two are alike. */
+static struct mf_value fill(const struct mf_value *arg)
+{
+    uint64_t *memory = malloc(arg[0].u64 * sizeof(pages[0]));
+    size_t i;
+
+    if (memory == NULL)
+        return mf_error("no memory for so many pages");
+    for (i = 0; i < arg[0].u64; i++)
+        memory[i * PAGE_WORDS] = (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    WRITTEN(memory);
+    return arg[0];
+}
+MF_EXPORT(fill, "u64 fill(u64 count)");
+
 /* Says that it runs, then loops for ever; `n` keeps the compiler from knowing that. */
 static struct mf_value spin(const struct mf_value *arg)
 {
