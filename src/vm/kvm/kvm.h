@@ -33,6 +33,7 @@ struct kvm_vm {
      */
     bool syscall_keeps_cpl;
     bool in_syscall; /* the vCPU stands in the stub at CPL 0 */
+    bool entered;    /* KVM may know something of the guest's memory and tables */
 
     /* Loading and saving the CPU's state; see kvm_save.c. */
     enum kvm_after after;

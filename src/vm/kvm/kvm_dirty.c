@@ -181,10 +181,13 @@ void kvm_dirty_fini(struct kvm_vm *kvm)
 /*
  * Drops everything that KVM knows of the memory and of the guest's tables, by taking the
  * memory slot away and putting it back. A change of the host's rights drops
- * translations only: with shadow paging the shadows of tables stay.
+ * translations only: with shadow paging the shadows of tables stay. Of a guest that was
+ * never entered KVM knows nothing, and changing a slot waits for other processors.
  */
 void kvm_zap_all(struct kvm_vm *kvm)
 {
+    if (!kvm->entered)
+        return;
     keep_log(kvm);
     if (kvm_set_memory_slot(kvm, 0) != 0 ||
         kvm_set_memory_slot(kvm, kvm->vm.mem->bytes) != 0)

@@ -132,6 +132,7 @@ static void restore_selectors(const struct selectors *then, const struct selecto
 static int enter_guest(struct kvm_vm *kvm)
 {
     struct selectors then = read_selectors();
+    kvm->entered = true;
     int rc = ioctl(kvm->vcpu_fd, KVM_RUN, 0);
     int saved = errno;
     struct selectors now = read_selectors();
