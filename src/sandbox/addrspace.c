@@ -334,6 +334,27 @@ void addrspace_fini(struct addrspace *as)
     *as = (struct addrspace){0};
 }
 
+#define PREPARED_MMAP (UINT64_C(16) << 20)
+#define PREPARED_BRK (UINT64_C(8) << 20)
+/* With fewer pages left than this the guest needs them more. */
+#define PREPARE_SPARE 1024
+
+void addrspace_prepare(struct addrspace *as)
+{
+    struct mem *mem = as->vm->mem;
+    mf_gva end = LAYOUT_GVA_MMAP;
+    if (mem_pages_available(mem) < PREPARE_SPARE)
+        return;
+    for (size_t i = 0; i < as->nareas; i++)
+        if (as->areas[i].kind == AREA_MMAP && as->areas[i].end <= LAYOUT_GVA_MMAP_END)
+            end = MAX(end, as->areas[i].end);
+    if (end + PREPARED_MMAP <= LAYOUT_GVA_MMAP_END)
+        pt_make_tables(mem, end, PREPARED_MMAP / PAGE_BYTES);
+    mf_gva brk = as->brk & ~PAGE_MASK_LOW;
+    if (brk != 0 && brk + PREPARED_BRK <= LAYOUT_GVA_MMAP)
+        pt_make_tables(mem, brk, PREPARED_BRK / PAGE_BYTES);
+}
+
 /* Checks and rounds the range of an area that the host adds, and makes room for it. */
 static int prepare_add(struct addrspace *as, mf_gva start, uint64_t bytes, mf_gva *end,
                        struct mf_error *err)

@@ -53,6 +53,13 @@ int addrspace_add(struct addrspace *as, mf_gva start, uint64_t bytes, unsigned p
 int addrspace_set(struct addrspace *as, const struct area *areas, size_t nareas, mf_gva brk_start,
                   mf_gva brk, struct mf_error *err);
 
+/*
+ * Adds the page tables that the next mappings of a guest will need (some MiB of mmap and of
+ * brk), when there is memory to spare. A restore that finds a new table must drop all
+ * translations, which is dear; with these in the snapshot it seldom does.
+ */
+void addrspace_prepare(struct addrspace *as);
+
 /* Only records an area whose pages the caller maps. */
 int addrspace_record(struct addrspace *as, mf_gva start, uint64_t bytes, unsigned prot,
                      enum area_kind kind, struct mf_error *err);

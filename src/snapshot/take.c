@@ -219,6 +219,7 @@ int snap_take(struct mf_sandbox *sandbox, struct mf_snapshot **out, struct mf_er
     struct tracking *tracking = track_get(sandbox, err);
     if (!tracking)
         return err->code;
+    addrspace_prepare(&sandbox->as);
     int rc = saved_collect(sandbox, &saved, err);
     if (rc != 0)
         return rc;
