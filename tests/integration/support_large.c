@@ -175,7 +175,7 @@ void large_open(struct large *large, uint64_t memory, uint64_t mailbox)
                                          .backend = test_backend(),
                                          .memory_bytes = memory,
                                          .mailbox_bytes = mailbox,
-                                         .timeout_ns = 30000000000};
+                                         .timeout_ns = 120000000000};
     struct mf_error *err = &large->err;
     char path[4096];
 
@@ -205,7 +205,7 @@ void large_reopen(struct large *large)
 {
     struct mf_sandbox_options options = {.size = sizeof options,
                                          .backend = mf_sandbox_backend(large->sandbox),
-                                         .timeout_ns = 30000000000};
+                                         .timeout_ns = 120000000000};
     mf_sandbox_destroy(large->sandbox);
     large->sandbox = NULL;
     check(mf_sandbox_create(large->image, large->host, &options, &large->sandbox, &large->err),
