@@ -42,6 +42,7 @@ struct cli_command {
     const char *details;               /* paragraphs for --help; ends in a newline, or "" */
     uint64_t options;                  /* CLI_OPT_* that it takes */
     bool stop_at_operand;              /* options end at the first operand */
+    bool keep_order;                   /* which option stands before which operand matters */
 };
 
 /* The command called `name`, or NULL. */
@@ -54,6 +55,8 @@ int cmd_snapshot(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_vm(int argc, char **argv);
+int cmd_asm(int argc, char **argv);
 
 /*
  * All options of all commands: X(name, short letter or 0, argument or NULL,
@@ -63,14 +66,14 @@ int cmd_bench(int argc, char **argv);
     X(BACKEND, "backend", 0, "auto|kvm|soft", "what runs the guest (default auto)")                \
     X(MEMORY, "memory", 0, "SIZE", "guest memory (default 64M, more when the program needs it)")   \
     X(STACK, "stack", 0, "SIZE", "of it the stack (default 1M)")                                   \
-    X(MAILBOX, "mailbox", 0, "SIZE", "what a call holds without detours (default 64K)")           \
+    X(MAILBOX, "mailbox", 0, "SIZE", "what a call holds without detours (default 64K)")            \
     X(TIMEOUT, "timeout", 0, "TIME", "wall time that the guest may take, like 5s (default none)")  \
     X(CPU_TIME, "cpu-time", 0, "TIME", "CPU time that the guest may take, like 2s (default none)") \
     X(MAX_OUTPUT, "max-output", 0, "SIZE",                                                         \
       "what the guest may write (default run: none, call: 64M)")                                   \
     X(ENV, "env", 'e', "K=V", "set an environment variable of the guest; repeatable")              \
     X(ROUNDS, "rounds", 0, "N", "how often each figure is measured")                               \
-    X(LIST, "list", 0, NULL, "list the figures and measure nothing")                               \
+    X(LIST, "list", 0, NULL, "bench: name the figures, measure nothing; asm: print the listing")   \
     X(GUESTS, "guests", 0, "DIR", "where the measured guests are (default: beside mayfly)")        \
     X(COMPARE, "compare", 0, "FILE",                                                               \
       "show an earlier --json beside this run, or beside a second FILE")                           \
@@ -80,7 +83,7 @@ int cmd_bench(int argc, char **argv);
     X(REPEAT, "repeat", 0, "N", "call N times, and print the last result")                         \
     X(BATCH, "batch", 0, NULL, "take calls from standard input, or those of --repeat, in batches") \
     X(ATTENTIVE, "attentive", 0, NULL, "keep the guest on a processor between calls")              \
-    X(OUTPUT, "output", 'o', "FILE", "the snapshot file to write")                                 \
+    X(OUTPUT, "output", 'o', "FILE", "the file to write")                                          \
     X(CALL, "call", 0, "'FUNCTION ARG...'", "call this first; repeatable, in this order")          \
     X(RUN, "run", 0, NULL, "run the program, and freeze it after --after")                         \
     X(AFTER, "after", 0, "TIME", "stop what runs after this time, like 2s, and freeze it")         \
@@ -88,6 +91,21 @@ int cmd_bench(int argc, char **argv);
     X(COMPRESS, "compress", 0, NULL, "compress it (zstd)")                                         \
     X(STORE, "store", 0, "DIR", "where parents of snapshots are looked for, too")                  \
     X(TAG, "tag", 0, "TAG", "the image in the layout (default latest, import: the only one)")      \
+    X(VM, "vm", 'v', "FILE", "a machine: its configuration file, or its program; repeatable")      \
+    X(SNAPSHOT, "snapshot", 's', "FILE",                                                           \
+      "start from it: the machine before this option, else the next one")                          \
+    X(NAME, "name", 0, "NAME", "what the machine before this option, else the next, is called")    \
+    X(SCHEDULE, "schedule", 0, "HOW",                                                              \
+      "parallel (default), or round-robin: in turns of their slices")                              \
+    X(SNAPSHOT_FORMAT, "snapshot-format", 0, "FORMAT",                                             \
+      "what SNAPSHOT writes: mayfly (default) or legacy")                                          \
+    X(SNAPSHOT_ANYWHERE, "snapshot-anywhere", 0, NULL, "let SNAPSHOT name any path")               \
+    X(TRACE, "trace", 0, NULL, "print each instruction to standard error")                         \
+    X(STATS, "stats", 0, NULL, "print counts and speed to standard error at the end")              \
+    X(STEP, "step", 0, NULL, "a debugger on standard input and output")                            \
+    X(MAX_INSTRUCTIONS, "max-instructions", 0, "N",                                                \
+      "what each machine may execute (default none)")                                              \
+    X(DELAYED_BRANCHES, "delayed-branches", 0, NULL, "branches of assembly have delay slots")      \
     X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
     X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
     X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")             \
@@ -108,6 +126,12 @@ enum cli_option_bit {
 #undef CLI_OPTION_BIT
 };
 
+/* What --vm, --snapshot, --name and operands name, in the order of the command line. */
+struct cli_word {
+    int option; /* CLI_INDEX_*, or -1: an operand */
+    const char *text;
+};
+
 /* Options as parsed; a zero is the default. */
 struct cli_options {
     enum mf_backend backend;
@@ -123,8 +147,12 @@ struct cli_options {
     const char **calls; /* of --call; freed by cli_options_fini */
     size_t ncalls;
     uint64_t after_ns;
+    uint64_t max_instructions;
+    struct cli_word *words; /* of commands that keep the order; freed by cli_options_fini */
+    size_t nwords;
     bool run, compress;
     bool list, time, json, color, verbose, markdown, batch, attentive;
+    bool round_robin, legacy, anywhere, trace, stats, step, delayed_branches;
     char **operands; /* what follows the options; NULL-terminated */
     int noperands;
 };

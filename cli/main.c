@@ -84,6 +84,35 @@ static const struct cli_command commands[] = {
                    CLI_OPT_STORE | CLI_OPT_TIME | CLI_OPT_JSON | CLI_OPT_VERBOSE | CLI_OPT_HELP,
     },
     {
+        .name = "vm",
+        .run = cmd_vm,
+        .synopsis = "[OPTION...] PROGRAM  or  -v FILE [-s SNAPSHOT] ...",
+        .summary = "Run MIPS32 machines: assembly, ELF, several at once.",
+        .details = "PROGRAM is an assembly source, an image of 'mayfly asm', or a static MIPS32\n"
+                   "ELF. The file of -v has lines 'key = value': vm_binary (the program),\n"
+                   "vm_snapshot, vm_exec_slice_in_instructions, vm_name, vm_memory,\n"
+                   "vm_max_instructions, vm_endian, vm_devices, vm_stdin, vm_stdout, vm_trace.\n"
+                   "The exit status is the program's; of several machines, that of the first\n"
+                   "one that did not end well. Called as 'myvmm' it is this command.\n",
+        .options = CLI_OPT_VM | CLI_OPT_SNAPSHOT | CLI_OPT_NAME | CLI_OPT_SCHEDULE |
+                   CLI_OPT_SNAPSHOT_FORMAT | CLI_OPT_SNAPSHOT_ANYWHERE | CLI_OPT_TRACE |
+                   CLI_OPT_STATS | CLI_OPT_STEP | CLI_OPT_MAX_INSTRUCTIONS |
+                   CLI_OPT_DELAYED_BRANCHES | CLI_OPT_TIMEOUT | CLI_OPT_BACKEND | CLI_OPT_JSON |
+                   CLI_OPT_HELP,
+        .keep_order = true,
+    },
+    {
+        .name = "asm",
+        .run = cmd_asm,
+        .synopsis = "[OPTION...] SOURCE...",
+        .summary = "Assemble MIPS32 sources for 'mayfly vm'.",
+        .details = "All errors are shown, with file, line and column. Without errors the image is\n"
+                   "written to the file of -o, and --list prints the listing: address, word,\n"
+                   "line, source. Several sources become one program.\n",
+        .options = CLI_OPT_OUTPUT | CLI_OPT_LIST | CLI_OPT_DELAYED_BRANCHES | CLI_OPT_JSON |
+                   CLI_OPT_HELP,
+    },
+    {
         .name = "doctor",
         .run = cmd_doctor,
         .synopsis = "[OPTION...]",
@@ -191,10 +220,24 @@ static bool keep_standard_descriptors(void)
     return true;
 }
 
+/* Whether the command was called by the name of a program that its command `vm` stands for. */
+static bool is_myvmm(const char *path)
+{
+    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+    return path != NULL && strcmp(slash != NULL ? slash + 1 : path, "myvmm") == 0;
+}
+
 int main(int argc, char **argv)
 {
+    static char vm[] = "vm";
+
     if (!keep_standard_descriptors())
         return CLI_HOST_ERROR;
+    if (is_myvmm(argv[0]) && !(argc == 2 && strcmp(argv[1], "--version") == 0)) {
+        argv[0] = vm;
+        return cmd_vm(argc, argv);
+    }
     if (argc < 2) {
         print_usage(stderr);
         return CLI_USAGE;

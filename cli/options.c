@@ -46,6 +46,8 @@ static void build_tables(const struct cli_command *command, struct getopt_tables
     memset(tables, 0, sizeof *tables);
     if (command->stop_at_operand)
         *s++ = '+';
+    if (command->keep_order)
+        *s++ = '-';
     *s++ = ':';
     for (size_t i = 0; i < LEN(entries); i++) {
         if (!(command->options & UINT64_C(1) << i))
@@ -63,27 +65,28 @@ static void build_tables(const struct cli_command *command, struct getopt_tables
     }
 }
 
-/* The index of what getopt_long returned, or -1. */
-static int option_index(int value)
+/* The index of what getopt_long returned, or -1. A letter may mean other options elsewhere. */
+static int option_index(const struct cli_command *command, int value)
 {
     if (value >= OPTION_VALUE(0))
         return value - OPTION_VALUE(0);
     for (size_t i = 0; i < LEN(entries); i++) {
-        if (value != 0 && entries[i].letter == value)
+        if (value != 0 && entries[i].letter == value && (command->options & UINT64_C(1) << i) != 0)
             return (int)i;
     }
     return -1;
 }
 
 /* Whether --json is among the options: an error before it shall be JSON as well. */
-static bool find_json(int argc, char **argv, const struct getopt_tables *tables)
+static bool find_json(const struct cli_command *command, int argc, char **argv,
+                      const struct getopt_tables *tables)
 {
     int value;
 
     optind = 0;
     opterr = 0;
     while ((value = getopt_long(argc, argv, tables->shorts, tables->longs, NULL)) != -1) {
-        if (option_index(value) == CLI_INDEX_JSON)
+        if (option_index(command, value) == CLI_INDEX_JSON)
             return true;
     }
     return false;
@@ -95,7 +98,7 @@ static int refuse_option(const struct cli_command *command, bool json, char **ar
     /* getopt_long sets optopt to a letter, to a long option's value, or to 0: no such name. */
     if (optopt >= OPTION_VALUE(0))
         return cli_usage_error(command->name, json, "option --%s takes no value",
-                               entries[option_index(optopt)].name);
+                               entries[option_index(command, optopt)].name);
     if (optopt != 0)
         return cli_usage_error(command->name, json, "unknown option -%c", optopt);
 
@@ -186,6 +189,30 @@ static int add_call(struct cli_options *options, const char *command, const char
     }
     options->calls = calls;
     calls[options->ncalls++] = text;
+    return CLI_GO_ON;
+}
+
+/* Which of two words; `first` is the default. */
+static int set_choice(struct cli_options *options, const char *command, int index,
+                      const char *text, const char *first, const char *second, bool *is_second)
+{
+    *is_second = strcmp(text, second) == 0;
+    if (*is_second || strcmp(text, first) == 0)
+        return CLI_GO_ON;
+    return cli_usage_error(command, options->json, "--%s: '%s' is neither %s nor %s",
+                           entries[index].name, text, first, second);
+}
+
+static int add_word(struct cli_options *options, const char *command, int index, const char *text)
+{
+    struct cli_word *words = realloc(options->words, (options->nwords + 1) * sizeof *words);
+    if (words == NULL) {
+        struct mf_error err = {0};
+        mf_fail(&err, MF_E_NO_MEMORY, "out of memory");
+        return cli_library_error(command, options->json, &err);
+    }
+    options->words = words;
+    words[options->nwords++] = (struct cli_word){.option = index, .text = text};
     return CLI_GO_ON;
 }
 
@@ -280,6 +307,32 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
     case CLI_INDEX_TAG:
         options->tag = text;
         return CLI_GO_ON;
+    case CLI_INDEX_VM:
+    case CLI_INDEX_SNAPSHOT:
+    case CLI_INDEX_NAME:
+        return add_word(options, name, index, text);
+    case CLI_INDEX_SCHEDULE:
+        return set_choice(options, name, index, text, "parallel", "round-robin",
+                          &options->round_robin);
+    case CLI_INDEX_SNAPSHOT_FORMAT:
+        return set_choice(options, name, index, text, "mayfly", "legacy", &options->legacy);
+    case CLI_INDEX_SNAPSHOT_ANYWHERE:
+        options->anywhere = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_TRACE:
+        options->trace = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_STATS:
+        options->stats = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_STEP:
+        options->step = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_MAX_INSTRUCTIONS:
+        return set_count(options, name, index, text, &options->max_instructions);
+    case CLI_INDEX_DELAYED_BRANCHES:
+        options->delayed_branches = true;
+        return CLI_GO_ON;
     case CLI_INDEX_LIST:
         options->list = true;
         return CLI_GO_ON;
@@ -327,7 +380,7 @@ int cli_options_parse_for(const struct cli_command *command, int argc, char **ar
 
     memset(options, 0, sizeof *options);
     build_tables(command, &tables);
-    options->json = find_json(argc, argv, &tables);
+    options->json = find_json(command, argc, argv, &tables);
     options->color = color_by_default();
     optind = 0;
     while ((value = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
@@ -335,9 +388,12 @@ int cli_options_parse_for(const struct cli_command *command, int argc, char **ar
             return refuse_option(command, options->json, argv);
         if (value == ':')
             return cli_usage_error(command->name, options->json, "option --%s needs a value: %s",
-                                   entries[option_index(optopt)].name,
-                                   entries[option_index(optopt)].argument);
-        int status = set_option(command, options, option_index(value), optarg);
+                                   entries[option_index(command, optopt)].name,
+                                   entries[option_index(command, optopt)].argument);
+        /* With keep_order getopt_long gives operands out as options of the number 1. */
+        int status = value == 1
+                         ? add_word(options, command->name, -1, optarg)
+                         : set_option(command, options, option_index(command, value), optarg);
         if (status != CLI_GO_ON)
             return status;
     }
@@ -350,6 +406,7 @@ void cli_options_fini(struct cli_options *options)
 {
     free(options->env);
     free(options->calls);
+    free(options->words);
     memset(options, 0, sizeof *options);
 }
 

@@ -39,7 +39,12 @@ struct machine_symbol {
     bool global;
 };
 
-/* The source line of an instruction: sorted by address, for messages, listing, debugger. */
+/*
+ * The source line of an instruction: sorted by address, for messages, listing, debugger.
+ * One entry for each instruction as it is written, at the first word that it became; it
+ * holds for all words up to the next entry. In a simple program entry i is thus written
+ * instruction i, which is how legacy snapshots count.
+ */
 struct machine_line {
     uint32_t address;
     uint32_t file; /* index in `files` */
@@ -55,12 +60,15 @@ struct machine_program {
     size_t nlines;
     char **files;
     size_t nfiles;
+    char **strings; /* paths of SNAPSHOT: the instruction holds the index */
+    size_t nstrings;
     uint32_t entry; /* __start, else main, else the first instruction of .text */
     bool big_endian;
     bool delayed_branches; /* the code has delay slots (compiled code: always) */
     bool simple;           /* only the simple dialect: falls off the end of .text without a fault */
 };
 
+/* Frees what the program holds, and zeroes it; not `program` itself, which may be NULL. */
 void machine_program_free(struct machine_program *program);
 
 #endif

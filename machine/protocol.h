@@ -4,6 +4,7 @@
  * compile this header. The guest trusts the host; the host trusts nothing.
  *
  *   void  configure(bytes machine_config)       once, first
+ *   bytes config()                              what configure() was given, as it was
  *   void  load(bytes program)                   the encoded program (image.h)
  *   bytes run(u64 instructions)                 struct machine_stop; 0 instructions: none
  *   bytes state()                               struct machine_state
@@ -15,7 +16,9 @@
  *   void  trace(bool on)                        each instruction is a line on descriptor 2
  *
  * Output of the program goes to descriptor 1, input comes from 0, by the system calls that
- * the sandbox answers. The block device is two host functions:
+ * the sandbox answers. A read never blocks: -EAGAIN when there is no input now, and run()
+ * then stops with MACHINE_WAIT if nothing else can go on; the host waits for input, and calls
+ * run() again. The block device is two host functions:
  *
  *   bytes disk_read(u64 sector)  void disk_write(u64 sector, bytes data)  u64 disk_sectors()
  *
@@ -42,6 +45,7 @@ struct machine_config {
     uint32_t big_endian;
     uint32_t delayed_branches;
     uint64_t random_seed; /* system calls 40 to 44 and the random device; 0: from the host */
+    uint8_t program[32];  /* SHA-256 of the program, by which the host knows a snapshot again */
 };
 
 enum machine_stop_reason {
@@ -77,7 +81,7 @@ struct machine_stats {
     uint64_t executed, branches, taken, loads, stores, exceptions, system_calls;
     uint64_t blocks;       /* basic blocks decoded */
     uint64_t memory_bytes; /* pages touched, in bytes */
-    uint32_t ncounts;      /* uint64_t counts per instruction follow, in the order of the ISA table */
+    uint32_t ncounts;      /* uint64_t counts follow, one for each entry of the ISA table */
     uint32_t reserved;
 };
 

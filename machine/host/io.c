@@ -1,0 +1,274 @@
+/* Lines of machines to shared descriptors, and input without waiting. */
+#include "machine/host/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A line that is longer is broken. */
+#define LINE_MAX_BYTES 65536
+
+/* Whether writing to `fd` is possible now; false after a signal. */
+static bool wait_writable(const struct vmm_io *io, int fd)
+{
+    struct pollfd fds[2] = {
+        {.fd = fd, .events = POLLOUT},
+        {.fd = io->terminal->wake_fd, .events = POLLIN},
+    };
+
+    while (poll(fds, 2, -1) < 0) {
+        if (errno != EINTR && errno != EAGAIN)
+            return true;
+    }
+    return fds[1].revents == 0;
+}
+
+/* 0, or a negative errno. */
+static int write_all(const struct vmm_io *io, int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n >= 0) {
+            data += n;
+            len -= (size_t)n;
+        } else if (errno == EAGAIN) {
+            if (!wait_writable(io, fd))
+                return -EINTR;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* One line with its name in one piece, so that those of other machines do not mix with it. */
+static int write_line(const struct vmm_io *io, int fd, const char *data, size_t len)
+{
+    size_t head = strlen(io->name) + strlen("[] ");
+    char *whole = malloc(head + len + 2);
+
+    if (whole == NULL)
+        return -ENOMEM;
+    snprintf(whole, head + 1, "[%s] ", io->name);
+    memcpy(whole + head, data, len);
+    whole[head + len] = '\n';
+    pthread_mutex_lock(&io->terminal->lock);
+    int status = write_all(io, fd, whole, head + len + 1);
+    pthread_mutex_unlock(&io->terminal->lock);
+    free(whole);
+    return status;
+}
+
+static int flush_line(struct vmm_io *io, int stream, int fd)
+{
+    struct vmm_line *line = &io->lines[stream];
+    int status = 0;
+
+    if (line->len > 0)
+        status = write_line(io, fd, line->data, line->len);
+    line->len = 0;
+    return status;
+}
+
+static int add_to_line(struct vmm_io *io, int stream, int fd, const char *data, size_t len)
+{
+    struct vmm_line *line = &io->lines[stream];
+
+    if (line->data == NULL)
+        line->data = malloc(LINE_MAX_BYTES);
+    if (line->data == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < len; i++) {
+        int status = 0;
+        if (data[i] == '\n') {
+            status = write_line(io, fd, line->data, line->len);
+            line->len = 0;
+        } else {
+            line->data[line->len++] = data[i];
+            if (line->len == LINE_MAX_BYTES)
+                status = flush_line(io, stream, fd);
+        }
+        if (status != 0)
+            return status;
+    }
+    return 0;
+}
+
+static int descriptor_of(const struct vmm_io *io, int stream)
+{
+    return stream == STDOUT_FILENO ? io->output : io->trace;
+}
+
+static ssize_t machine_write(void *context, int stream, const void *data, size_t len)
+{
+    struct vmm_io *io = context;
+    int fd = descriptor_of(io, stream);
+    int status;
+
+    if (fd < 0 || len == 0)
+        return (ssize_t)len;
+    if (stream == STDOUT_FILENO)
+        io->line_open = ((const char *)data)[len - 1] != '\n';
+    if (io->prefix[stream]) {
+        status = add_to_line(io, stream, fd, data, len);
+    } else {
+        status = write_all(io, fd, data, len);
+    }
+    return status == 0 ? (ssize_t)len : status;
+}
+
+/* As much as one line, byte by byte: what follows belongs to the debugger. */
+static ssize_t read_line(int fd, char *buf, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len) {
+        ssize_t got = read(fd, buf + n, 1);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && n == 0)
+            return -1;
+        if (got <= 0 || buf[n++] == '\n')
+            break;
+    }
+    return (ssize_t)n;
+}
+
+static ssize_t machine_read(void *context, void *buf, size_t len)
+{
+    struct vmm_io *io = context;
+
+    if (io->input < 0 || io->input_ended) {
+        io->input_ended = true;
+        io->reads++;
+        return 0;
+    }
+    if (!vmm_io_wait(io, 0))
+        return -EAGAIN;
+    ssize_t n;
+    do {
+        n = io->terminal->input_by_line ? read_line(io->input, buf, len)
+                                        : read(io->input, buf, len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    io->input_ended = n == 0;
+    io->reads++;
+    return n;
+}
+
+static void machine_log(void *context, enum mf_log_level level, const char *text, size_t len)
+{
+    (void)level;
+    vmm_io_say(context, "%.*s", (int)len, text);
+}
+
+void vmm_io_table(struct vmm_io *io, struct mf_io *table)
+{
+    memset(table, 0, sizeof *table);
+    table->context = io;
+    table->read = machine_read;
+    table->write = machine_write;
+    table->log = machine_log;
+}
+
+bool vmm_io_wait(struct vmm_io *io, int timeout_ms)
+{
+    struct pollfd fds[2] = {
+        {.fd = io->input, .events = POLLIN},
+        {.fd = io->terminal->wake_fd, .events = POLLIN},
+    };
+
+    if (io->input < 0 || io->input_ended)
+        return true;
+    if (poll(fds, 2, timeout_ms) <= 0)
+        return false;
+    return fds[0].revents != 0;
+}
+
+static int open_file(struct vmm_io *io, int stream, const char *path, int flags, int *fd,
+                     struct mf_error *err)
+{
+    *fd = open(path, flags | O_CLOEXEC, 0666);
+    if (*fd < 0)
+        return mf_fail(err, MF_E_SYSTEM, "cannot open %.150s: %s", path, strerror(errno));
+    io->own[stream] = true;
+    return MF_OK;
+}
+
+int vmm_io_open(struct vmm_io *io, struct vmm_terminal *terminal, const struct vmm_config *config,
+                bool gets_input, struct mf_error *err)
+{
+    const int write_flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND;
+    int status = MF_OK;
+
+    memset(io, 0, sizeof *io);
+    io->terminal = terminal;
+    io->name = config->name;
+    io->input = gets_input ? STDIN_FILENO : -1;
+    io->output = terminal->output_to_stderr ? STDERR_FILENO : STDOUT_FILENO;
+    io->trace = STDERR_FILENO;
+    io->prefix[STDOUT_FILENO] = terminal->names && config->stdout_path == NULL;
+    io->prefix[STDERR_FILENO] = terminal->names && config->trace_path == NULL;
+    if (config->stdin_path != NULL)
+        status = open_file(io, STDIN_FILENO, config->stdin_path, O_RDONLY, &io->input, err);
+    if (status == MF_OK && config->stdout_path != NULL)
+        status = open_file(io, STDOUT_FILENO, config->stdout_path, write_flags, &io->output, err);
+    if (status == MF_OK && config->trace_path != NULL)
+        status = open_file(io, STDERR_FILENO, config->trace_path, write_flags, &io->trace, err);
+    return status;
+}
+
+void vmm_io_flush(struct vmm_io *io)
+{
+    flush_line(io, STDOUT_FILENO, io->output);
+    flush_line(io, STDERR_FILENO, io->trace);
+}
+
+void vmm_io_close(struct vmm_io *io)
+{
+    int fds[3] = {io->input, io->output, io->trace};
+
+    for (int stream = 0; stream < 3; stream++) {
+        if (io->own[stream] && fds[stream] >= 0)
+            close(fds[stream]);
+        free(io->lines[stream].data);
+    }
+    memset(io, 0, sizeof *io);
+    io->input = io->output = io->trace = -1;
+}
+
+void vmm_io_say(struct vmm_io *io, const char *format, ...)
+{
+    char *text;
+    va_list args;
+
+    va_start(args, format);
+    int n = vasprintf(&text, format, args);
+    va_end(args);
+    if (n < 0)
+        return;
+    /* Messages quote what programs and files say. */
+    for (char *c = text; *c != 0; c++) {
+        if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f)
+            *c = '?';
+    }
+    pthread_mutex_lock(&io->terminal->lock);
+    if (io->terminal->names)
+        fprintf(stderr, "mayfly vm: %s: %s\n", io->name, text);
+    else
+        fprintf(stderr, "mayfly vm: %s\n", text);
+    pthread_mutex_unlock(&io->terminal->lock);
+    free(text);
+}
+
+void vmm_io_print(struct vmm_io *io, const char *text)
+{
+    pthread_mutex_lock(&io->terminal->lock);
+    fputs(text, stderr);
+    pthread_mutex_unlock(&io->terminal->lock);
+}

@@ -1,0 +1,154 @@
+/*
+ * Machines run on threads of their own, one each or one for all; the calling thread waits for
+ * their ends or a signal. So a machine that is busy never keeps the command from noticing
+ * a signal, and a machine is made and run by the same thread.
+ */
+#include "machine/host/schedule.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* How long one round of waiting is when every machine waits for input. */
+#define ROUND_MS 20
+
+struct crew {
+    struct vmm_machine *machines;
+    size_t n;
+    int done_fd; /* an eventfd: one for each worker that came to its end */
+};
+
+struct worker {
+    struct crew *crew;
+    struct vmm_machine *machine; /* NULL: all of them, in turns */
+    pthread_t thread;
+};
+
+static void run_one(struct vmm_machine *machine)
+{
+    if (machine->outcome != VMM_READY || vmm_machine_open(machine) != MF_OK)
+        return;
+    for (;;) {
+        enum vmm_turn turn = vmm_machine_turn(machine, UINT64_MAX);
+        if (turn == VMM_ENDED)
+            return;
+        if (turn == VMM_WAITS)
+            vmm_machine_wait(machine, -1);
+    }
+}
+
+/* One turn for each machine. Returns how many are left; *waiting: one of those that wait. */
+static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, bool *busy)
+{
+    size_t left = 0;
+
+    *waiting = NULL;
+    *busy = false;
+    for (size_t i = 0; i < crew->n; i++) {
+        struct vmm_machine *machine = &crew->machines[i];
+        if (machine->outcome != VMM_READY)
+            continue;
+        enum vmm_turn turn = vmm_machine_turn(machine, machine->config.slice);
+        left += turn != VMM_ENDED;
+        *busy |= turn == VMM_GOES_ON;
+        if (turn == VMM_WAITS)
+            *waiting = machine;
+    }
+    return left;
+}
+
+static void run_in_turns(const struct crew *crew)
+{
+    struct vmm_machine *waiting;
+    bool busy;
+
+    for (size_t i = 0; i < crew->n; i++) {
+        if (crew->machines[i].outcome == VMM_READY)
+            vmm_machine_open(&crew->machines[i]);
+    }
+    while (run_round(crew, &waiting, &busy) > 0) {
+        if (waiting != NULL && !busy)
+            vmm_machine_wait(waiting, ROUND_MS);
+    }
+}
+
+static void *work(void *context)
+{
+    const struct worker *worker = context;
+    uint64_t one = 1;
+
+    if (worker->machine != NULL)
+        run_one(worker->machine);
+    else
+        run_in_turns(worker->crew);
+    ssize_t n = write(worker->crew->done_fd, &one, sizeof one);
+    (void)n;
+    return NULL;
+}
+
+/* Waits until `n` workers came to their ends; tells the machines when a signal comes. */
+static void watch(const struct crew *crew, size_t n)
+{
+    struct vmm_common *common = crew->machines[0].common;
+    struct pollfd fds[2] = {
+        {.fd = crew->done_fd, .events = POLLIN},
+        {.fd = common->terminal.wake_fd, .events = POLLIN},
+    };
+    bool told = false;
+    uint64_t done;
+
+    for (size_t ended = 0; ended < n;) {
+        /*
+         * A machine that is being made has no sandbox yet, but looks at `stopping` before its
+         * first turn; its start is short, and told again and again.
+         */
+        int ready = poll(fds, 2, told ? ROUND_MS : -1);
+        if (ready < 0 && errno != EINTR)
+            break;
+        if (ready > 0 && fds[0].revents != 0 && read(crew->done_fd, &done, sizeof done) > 0)
+            ended += done;
+        if (!told && ready > 0 && fds[1].revents != 0) {
+            told = true;
+            fds[1].fd = -1;
+            atomic_store(&common->stopping, true);
+        }
+        for (size_t i = 0; told && i < crew->n; i++)
+            vmm_machine_interrupt(&crew->machines[i]);
+    }
+}
+
+int vmm_schedule(struct vmm_machine *machines, size_t n, enum vmm_schedule how,
+                 struct mf_error *err)
+{
+    struct crew crew = {.machines = machines, .n = n};
+    size_t nworkers = how == VMM_PARALLEL ? n : 1, started = 0;
+    struct worker *workers = calloc(nworkers, sizeof *workers);
+    int error = 0;
+
+    if (workers == NULL)
+        return mf_fail(err, MF_E_NO_MEMORY, "out of memory");
+    crew.done_fd = eventfd(0, EFD_CLOEXEC);
+    if (crew.done_fd < 0)
+        error = errno;
+    while (error == 0 && started < nworkers) {
+        struct worker *worker = &workers[started];
+        worker->crew = &crew;
+        worker->machine = how == VMM_PARALLEL ? &machines[started] : NULL;
+        error = pthread_create(&worker->thread, NULL, work, worker);
+        started += error == 0;
+    }
+    if (started > 0)
+        watch(&crew, started);
+    for (size_t i = 0; i < started; i++)
+        pthread_join(workers[i].thread, NULL);
+    if (crew.done_fd >= 0)
+        close(crew.done_fd);
+    free(workers);
+    if (error != 0)
+        return mf_fail(err, MF_E_SYSTEM, "cannot make a thread: %s", strerror(error));
+    return MF_OK;
+}

@@ -1,0 +1,2 @@
+.include "again"
+li X, N

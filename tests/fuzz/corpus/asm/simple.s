@@ -1,0 +1,5 @@
+li $1,6
+add $4,$7,$6
+or $11,$4,100
+DUMP_PROCESSOR_STATE
+SNAPSHOT x.bin
