@@ -5,7 +5,7 @@
  *
  *   memory.c     pages, segments, the cache of translations that loads and stores look at
  *   translate.c  instructions to the internal form, one block at a time
- *   execute.c    runs blocks (instructions.h: what each internal instruction does)
+ *   execute.c    runs blocks (instructions.inc: what each internal instruction does)
  *   cpu.c        run(): slices, events, what leaves the fast loop
  *   cp0.c        coprocessor 0, exceptions, interrupts; tlb.c  the software-managed TLB
  *   fpu.c        the slow half of floating point: NaNs, flags, conversions

@@ -250,7 +250,7 @@ enum leave execute(struct machine *m, struct block *b, int64_t *left)
 {
     static const void *const labels[] = {
 #define OP(name, ...) &&do_##name,
-#include "instructions.h"
+#include "instructions.inc"
 #undef OP
     };
     uint32_t *const R = m->r;
@@ -273,7 +273,7 @@ enum leave execute(struct machine *m, struct block *b, int64_t *left)
     }                     \
     o++;                  \
     goto *o->go;
-#include "instructions.h"
+#include "instructions.inc"
 #undef OP
 
 link: /* The successor is not known yet. */

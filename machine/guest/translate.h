@@ -9,7 +9,7 @@
 
 enum op_code {
 #define OP(name, ...) OP_##name,
-#include "instructions.h"
+#include "instructions.inc"
 #undef OP
     OPS
 };

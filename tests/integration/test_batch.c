@@ -437,22 +437,22 @@ static void test_inside_a_host_function(void **state)
 static void test_one_deadline(void **state)
 {
     struct large *large = *state;
-    static struct mf_call calls[4000];
+    static struct mf_call calls[40000];
     struct mf_value how[2] = {mf_u64(MIB), mf_u32(1)};
     struct mf_value result;
     static uint8_t room[MIB];
     assert_int_equal(large_call(large, "count", NULL, 0, &result), 0);
-    for (size_t i = 0; i < 4000; i++)
+    for (size_t i = 0; i < 40000; i++)
         calls[i] = (struct mf_call){.function = large_index(large, "stamp"),
                                     .args = how,
                                     .nargs = 2,
                                     .buffer = room,
                                     .buffer_bytes = sizeof room};
-    assert_int_equal(mf_sandbox_set_limits(large->sandbox, 100000000, 0, &large->err), 0);
-    assert_int_equal(mf_sandbox_call_batch(large->sandbox, calls, 4000, &large->err),
+    assert_int_equal(mf_sandbox_set_limits(large->sandbox, 1000000000, 0, &large->err), 0);
+    assert_int_equal(mf_sandbox_call_batch(large->sandbox, calls, 40000, &large->err),
                      MF_E_DEADLINE);
     assert_done(&calls[0]);
-    assert_int_equal(calls[3999].status, MF_E_POISONED);
+    assert_int_equal(calls[39999].status, MF_E_POISONED);
 }
 
 int main(void)
