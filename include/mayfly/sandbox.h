@@ -2,10 +2,10 @@
  * Sandboxes: one guest program in a micro-VM of its own.
  *
  * Threads: a sandbox is used by one thread at a time, which may be another one
- * for each call; mf_sandbox_interrupt may be called from any thread, and from a
- * signal handler, at any time between create and destroy. Different sandboxes
- * share nothing that is not read-only. A forked child cannot use the sandboxes of
- * its parent, not even destroy them; it can create its own.
+ * for each call (an attentive one by any number, see attend.h); mf_sandbox_interrupt
+ * may be called from any thread, and from a signal handler, at any time between create
+ * and destroy. Different sandboxes share nothing that is not read-only. A forked child
+ * cannot use the sandboxes of its parent, not even destroy them; it can create its own.
  */
 #ifndef MAYFLY_SANDBOX_H
 #define MAYFLY_SANDBOX_H

@@ -16,8 +16,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The addresses that a guest can name: the lower half of the address space. */
-#define USER_END (UINT64_C(1) << 47)
 
 /* Bytes of the guest that are adjacent in the host. */
 struct run {
@@ -34,10 +32,10 @@ struct run {
 static bool find_run(const struct mem *mem, mf_gva gva, uint64_t len, bool write, struct run *run)
 {
     unsigned need = PT_USER | PT_READ | (write ? PT_WRITE : 0);
-    if (gva >= USER_END)
+    if (gva >= LAYOUT_GVA_USER_END)
         return false;
     uint64_t offset = gva & PAGE_MASK_LOW;
-    len = MIN(len, USER_END - gva);
+    len = MIN(len, LAYOUT_GVA_USER_END - gva);
     mf_gpa gpa;
     uint64_t npages = pt_run(mem, gva - offset, (offset + len + PAGE_MASK_LOW) >> PAGE_SHIFT, need,
                              &gpa);

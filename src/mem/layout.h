@@ -67,6 +67,9 @@ enum layout_page {
 #define LAYOUT_GVA_WINDOWS UINT64_C(0x0000500000000000)
 #define LAYOUT_GVA_WINDOWS_END UINT64_C(0x00005fff00000000)
 
+/* The addresses that a guest can name are below: the lower half of the address space. */
+#define LAYOUT_GVA_USER_END (UINT64_C(1) << 47)
+
 /* The stack ends here and grows down; below its lowest page lies the guard. */
 #define LAYOUT_GVA_STACK_TOP UINT64_C(0x00007ff000000000)
 #define LAYOUT_STACK_GUARD (UINT64_C(1) << 20)

@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -85,22 +86,6 @@ const struct mem_run *mem_root_find(const struct mem_root *root, uint32_t page)
     return &root->runs[low];
 }
 
-/* Reads `bytes` of the file to `dst`; false at its end or on an error. */
-static bool read_file(const struct mem_root *root, uint64_t offset, uint8_t *dst, uint64_t bytes)
-{
-    while (bytes > 0) {
-        ssize_t got = pread(root->fd, dst, bytes, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        dst += got;
-        offset += (uint64_t)got;
-        bytes -= (uint64_t)got;
-    }
-    return true;
-}
-
 bool mem_root_read(const struct mem_root *root, uint32_t page, uint8_t *dst)
 {
     const struct mem_run *run = mem_root_find(root, page);
@@ -110,7 +95,7 @@ bool mem_root_read(const struct mem_root *root, uint32_t page, uint8_t *dst)
     }
     uint64_t offset = run->offset + (((mf_gpa)page << PAGE_SHIFT) - run->gpa);
     if (root->may_vanish)
-        return read_file(root, offset, dst, PAGE_BYTES);
+        return fd_read(root->fd, dst, PAGE_BYTES, offset) == 0;
     memcpy(dst, root->map + offset, PAGE_BYTES);
     return true;
 }
@@ -154,7 +139,7 @@ static int show_run(struct mem *mem, const struct mem_root *root, const struct m
 {
     uint8_t *at = mem->base + run->gpa;
     if (copy) {
-        if (read_file(root, run->offset, at, run->bytes))
+        if (fd_read(root->fd, at, run->bytes, run->offset) == 0)
             return 0;
         return error_set(err, MF_E_SNAPSHOT,
                          "the snapshot file has got shorter since it was opened");

@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "mem/pagetable.h"
 #include "sandbox/attend.h"
 #include "sandbox/sandbox.h"
@@ -327,20 +328,13 @@ static int share_file(struct mapping *mapping, const struct file_range *range, s
 
 static int read_file(uint8_t *to, const struct file_range *range, struct mf_error *err)
 {
-    uint64_t done = 0;
-    while (done < range->len) {
-        ssize_t n = pread(range->fd, to + done, range->len - done, (off_t)(range->offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_set_errno(err, MF_E_SYSTEM, errno,
-                                   "cannot read the file of descriptor %d to copy it", range->fd);
-        if (n == 0)
-            return error_set(err, MF_E_SYSTEM,
-                             "the file of descriptor %d got shorter while it was copied",
-                             range->fd);
-        done += (uint64_t)n;
-    }
+    int failed = fd_read(range->fd, to, range->len, range->offset);
+    if (failed > 0)
+        return error_set_errno(err, MF_E_SYSTEM, failed,
+                               "cannot read the file of descriptor %d to copy it", range->fd);
+    if (failed < 0)
+        return error_set(err, MF_E_SYSTEM,
+                         "the file of descriptor %d got shorter while it was copied", range->fd);
     return 0;
 }
 
@@ -395,18 +389,11 @@ static int map_file(struct mf_sandbox *sandbox, const struct file_range *range, 
 static int write_bytes(const struct mapping *mapping, uint64_t offset, uint64_t len,
                        struct mf_error *err)
 {
-    const uint8_t *from = mapping->shown.base + offset;
-    while (len > 0) {
-        ssize_t n = pwrite(mapping->fd, from, len, (off_t)(mapping->file_offset + offset));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return error_set_errno(err, MF_E_SYSTEM, n < 0 ? errno : EIO,
-                                   "cannot write what the guest changed to its mapped file");
-        from += n;
-        offset += (uint64_t)n;
-        len -= (uint64_t)n;
-    }
+    int failed = fd_write(mapping->fd, mapping->shown.base + offset, len,
+                          mapping->file_offset + offset);
+    if (failed != 0)
+        return error_set_errno(err, MF_E_SYSTEM, failed,
+                               "cannot write what the guest changed to its mapped file");
     return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "snapshot/file.h"
 #include "snapshot/pages.h"
 #include "snapshot/system.h"
@@ -162,7 +163,7 @@ static int put_page(int fd, uint32_t page, const uint8_t *contents)
 {
     return snap_bytes_are_zero(contents)
                ? 0
-               : file_write(fd, contents, PAGE_BYTES, (uint64_t)page << PAGE_SHIFT);
+               : fd_write(fd, contents, PAGE_BYTES, (uint64_t)page << PAGE_SHIFT);
 }
 
 static int take_home(void *context, uint64_t place, uint64_t n, const uint8_t *pages)
@@ -175,7 +176,7 @@ static int take_home(void *context, uint64_t place, uint64_t n, const uint8_t *p
             adjacent++;
         int failed = adjacent == 1
                          ? put_page(copy->fd, home[i], pages + i * PAGE_BYTES)
-                         : file_write(copy->fd, pages + i * PAGE_BYTES, adjacent * PAGE_BYTES,
+                         : fd_write(copy->fd, pages + i * PAGE_BYTES, adjacent * PAGE_BYTES,
                                       (uint64_t)home[i] << PAGE_SHIFT);
         if (failed != 0)
             return failed;
@@ -194,7 +195,7 @@ static int copy_equal_pages(const struct data *data, const struct copy *copy)
             uint32_t page = run->page + k, home = copy->home[run->place + k];
             if (page == home)
                 continue;
-            int failed = file_read(copy->fd, contents, PAGE_BYTES, (uint64_t)home << PAGE_SHIFT);
+            int failed = fd_read(copy->fd, contents, PAGE_BYTES, (uint64_t)home << PAGE_SHIFT);
             if (failed == 0)
                 failed = put_page(copy->fd, page, contents);
             if (failed != 0)
@@ -212,10 +213,10 @@ static int renew_system(const struct copy *copy, struct mf_error *err)
     if (rc != 0)
         return rc;
     for (uint32_t page = 0; failed == 0 && page < RENEWED_PAGES; page++) {
-        failed = file_read(copy->fd, contents, PAGE_BYTES, (uint64_t)page << PAGE_SHIFT);
+        failed = fd_read(copy->fd, contents, PAGE_BYTES, (uint64_t)page << PAGE_SHIFT);
         if (failed == 0) {
             system_renew(&system, page, contents);
-            failed = file_write(copy->fd, contents, PAGE_BYTES, (uint64_t)page << PAGE_SHIFT);
+            failed = fd_write(copy->fd, contents, PAGE_BYTES, (uint64_t)page << PAGE_SHIFT);
         }
     }
     system_fini(&system);

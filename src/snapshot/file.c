@@ -16,38 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int file_read(int fd, void *buf, size_t len, uint64_t offset)
-{
-    uint8_t *at = buf;
-    while (len > 0) {
-        ssize_t got = pread(fd, at, len, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? errno : -1;
-        at += got;
-        offset += (uint64_t)got;
-        len -= (size_t)got;
-    }
-    return 0;
-}
-
-int file_write(int fd, const void *buf, size_t len, uint64_t offset)
-{
-    const uint8_t *at = buf;
-    while (len > 0) {
-        ssize_t put = pwrite(fd, at, len, (off_t)offset);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return put < 0 ? errno : ENOSPC;
-        at += put;
-        offset += (uint64_t)put;
-        len -= (size_t)put;
-    }
-    return 0;
-}
-
 int file_size(int fd, const char *path, uint64_t *size, struct mf_error *err)
 {
     struct stat st;

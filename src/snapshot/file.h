@@ -1,4 +1,4 @@
-/* Files: reading at a place, and replacing a file by a new one in one step. */
+/* Files: opening them, and replacing a file by a new one in one step. */
 #ifndef SNAPSHOT_FILE_H
 #define SNAPSHOT_FILE_H
 
@@ -7,12 +7,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Reads exactly `len` bytes. 0, an errno, or -1: the file ends before. */
-int file_read(int fd, void *buf, size_t len, uint64_t offset);
-
-/* Writes all of it. 0 or an errno. */
-int file_write(int fd, const void *buf, size_t len, uint64_t offset);
 
 /*
  * Opens a regular file for reading, never waiting for another process, and tells its size.

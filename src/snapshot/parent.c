@@ -7,6 +7,7 @@
  * opened has the digest that the child names; a trusted file has it by its name.
  */
 #include "base/error.h"
+#include "base/fd.h"
 #include "snapshot/digest.h"
 #include "snapshot/file.h"
 #include "snapshot/open.h"
@@ -70,7 +71,7 @@ static bool looks_right(const char *path, uint64_t checksum)
     int fd;
     if (file_open(path, &fd, &size, NULL) != 0)
         return false;
-    int failed = file_read(fd, &head, sizeof head, 0);
+    int failed = fd_read(fd, &head, sizeof head, 0);
     close(fd);
     return failed == 0 && memcmp(head.magic, FORMAT_MAGIC, FORMAT_MAGIC_BYTES) == 0 &&
            head.checksum == checksum;

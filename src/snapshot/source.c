@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "snapshot/file.h"
 
 #include <string.h>
@@ -31,7 +32,7 @@ int source_damaged(const struct source *source, const char *what, struct mf_erro
 
 static int read_next(struct source *source, void *buf, size_t len, struct mf_error *err)
 {
-    int failed = file_read(source->fd, buf, len, source->at);
+    int failed = fd_read(source->fd, buf, len, source->at);
     if (failed > 0)
         return error_set_errno(err, MF_E_SYSTEM, failed, "%.150s: cannot be read", source->path);
     if (failed < 0)

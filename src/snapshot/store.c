@@ -4,6 +4,7 @@
  */
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "snapshot/digest.h"
 #include "snapshot/file.h"
 #include "snapshot/open.h"
@@ -38,9 +39,9 @@ static int copy_file(int from, uint64_t size, int to, const char *path, struct m
     int failed = 0;
     for (uint64_t at = 0; failed == 0 && at < size; at += COPY_BYTES) {
         size_t len = (size_t)MIN(COPY_BYTES, size - at);
-        failed = file_read(from, buffer, len, at);
+        failed = fd_read(from, buffer, len, at);
         if (failed == 0)
-            failed = file_write(to, buffer, len, at);
+            failed = fd_write(to, buffer, len, at);
     }
     free(buffer);
     if (failed < 0)

@@ -5,6 +5,7 @@
  */
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "sandbox/attend.h"
 #include "snapshot/pages.h"
 #include "snapshot/snapshot.h"
@@ -22,21 +23,6 @@
 #define DEPTH_MAX 8
 
 /* ---- a root ---- */
-
-static bool write_all(int fd, const uint8_t *from, uint64_t bytes, uint64_t offset)
-{
-    while (bytes > 0) {
-        ssize_t put = pwrite(fd, from, bytes, (off_t)offset);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return false;
-        from += put;
-        offset += (uint64_t)put;
-        bytes -= (uint64_t)put;
-    }
-    return true;
-}
 
 /* A page that has vanished counts as not zero: writing it to the root then fails. */
 static bool page_is_zero(const struct mem *mem, uint32_t page)
@@ -108,8 +94,9 @@ static int write_root(const struct mem *mem, const uint64_t *bitmap, uint64_t np
             p++;
         if (p == first)
             continue;
-        if (!write_all(fd, mem_at(mem, first * PAGE_BYTES), (p - first) * PAGE_BYTES,
-                       first * PAGE_BYTES))
+        errno = fd_write(fd, mem_at(mem, first * PAGE_BYTES), (p - first) * PAGE_BYTES,
+                         first * PAGE_BYTES);
+        if (errno != 0)
             return -1;
         last = p;
     }

@@ -7,6 +7,7 @@
  */
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "snapshot/arrange.h"
 #include "snapshot/digest.h"
 #include "snapshot/encode.h"
@@ -197,7 +198,7 @@ static int write_blocks(struct writer *writer, struct data_buffer *buffer, uint6
                     .checksum = checksum_of(buffer->raw + i * PAGE_BYTES, PAGE_BYTES),
                 };
         }
-        int failed = file_write(writer->file.fd, bytes, len, *offset);
+        int failed = fd_write(writer->file.fd, bytes, len, *offset);
         if (failed != 0)
             return failed_write(writer, failed);
         *offset += len;
@@ -301,7 +302,7 @@ static int write_sections(struct writer *writer, uint64_t *file_head)
     for (size_t i = 0; i < writer->nparts; i++) {
         const struct part *part = &writer->parts[i];
         sections[i].checksum = checksum_of(part->bytes, part->len);
-        int failed = file_write(writer->file.fd, part->bytes, part->len, sections[i].offset);
+        int failed = fd_write(writer->file.fd, part->bytes, part->len, sections[i].offset);
         if (failed != 0)
             return failed_write(writer, failed);
     }
@@ -309,7 +310,7 @@ static int write_sections(struct writer *writer, uint64_t *file_head)
     first.head.nsections = (uint32_t)writer->nparts + 1;
     first.head.checksum = checksum_of(first.bytes, sizeof first.bytes);
     *file_head = first.head.checksum;
-    int failed = file_write(writer->file.fd, first.bytes, sizeof first.bytes, 0);
+    int failed = fd_write(writer->file.fd, first.bytes, sizeof first.bytes, 0);
     return failed == 0 ? 0 : failed_write(writer, failed);
 }
 
@@ -324,7 +325,7 @@ static int hash_file(struct writer *writer, uint8_t digest[MF_DIGEST_BYTES])
     digest_init(&sum);
     for (uint64_t at = 0; failed == 0 && at < (uint64_t)size; at += HASH_BYTES) {
         size_t len = (size_t)MIN(HASH_BYTES, (uint64_t)size - at);
-        failed = file_read(writer->file.fd, buffer, len, at);
+        failed = fd_read(writer->file.fd, buffer, len, at);
         if (failed == 0)
             digest_add(&sum, buffer, len);
     }

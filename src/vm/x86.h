@@ -83,6 +83,8 @@ struct x86_exception_frame {
 #define X86_CR4_OSXSAVE (UINT64_C(1) << 18)
 #define X86_EFER UINT64_C(0xd01) /* NXE LMA LME SCE */
 #define X86_RFLAGS UINT64_C(0x202)
+/* What code at CPL 3 can set: CF PF AF ZF SF TF DF OF NT AC ID. */
+#define X86_RFLAGS_USER UINT64_C(0x244dd5)
 /* What SYSCALL clears: everything but the fixed bit, so TF, IF, DF, AC, NT too. */
 #define X86_SFMASK UINT64_C(0x257fd5)
 /* SYSRET adds 16 and 8 to bits 63:48; SYSCALL takes bits 47:32. */

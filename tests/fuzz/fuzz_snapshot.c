@@ -7,6 +7,7 @@
  * What opens is read to the end, and its page tables are walked as a restore walks them. Bit 6
  * of the first byte takes the rest of the input as an encoded state instead.
  */
+#include "base/fd.h"
 #include "base/checked.h"
 #include "snapshot/check.h"
 #include "snapshot/digest.h"
@@ -35,7 +36,7 @@ static void keep(struct file *file, const char *path)
     CHECK(file_open(path, &fd, &size, NULL) == 0);
     file->len = (size_t)size;
     file->bytes = malloc(file->len);
-    CHECK(file->bytes && file_read(fd, file->bytes, file->len, 0) == 0);
+    CHECK(file->bytes && fd_read(fd, file->bytes, file->len, 0) == 0);
     close(fd);
 }
 
@@ -174,7 +175,7 @@ static void open_file(const struct file *file, bool trusted)
         /* More of it would be slow, and is no other case. */
         .max_memory_bytes = UINT64_C(4) << 20,
     };
-    CHECK(opening.fd >= 0 && file_write(opening.fd, file->bytes, file->len, 0) == 0);
+    CHECK(opening.fd >= 0 && fd_write(opening.fd, file->bytes, file->len, 0) == 0);
     int rc = snap_open("fuzz", &opening, NULL, &snapshot, &err);
     close(opening.fd);
     if (rc == 0) {

@@ -5,6 +5,7 @@
  * With the name of a folder in $MAYFLY_WRITE_GOLDEN the files of tests/golden are written
  * there (once, when the format gets a new version).
  */
+#include "base/fd.h"
 #include "base/checked.h"
 #include "snapshot/check.h"
 #include "snapshot/digest.h"
@@ -96,7 +97,7 @@ static struct bytes read_all(const char *path)
     bytes.len = (size_t)size;
     bytes.at = malloc(bytes.len + 1);
     assert_non_null(bytes.at);
-    assert_int_equal(file_read(fd, bytes.at, bytes.len, 0), 0);
+    assert_int_equal(fd_read(fd, bytes.at, bytes.len, 0), 0);
     close(fd);
     return bytes;
 }
@@ -105,7 +106,7 @@ static void write_all(const char *path, const uint8_t *at, size_t len)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
-    assert_int_equal(file_write(fd, at, len, 0), 0);
+    assert_int_equal(fd_write(fd, at, len, 0), 0);
     close(fd);
 }
 
@@ -989,7 +990,7 @@ static void test_changes_while_mapped(void **state)
     int fd = open(in_folder("plain"), O_RDWR | O_CLOEXEC);
     for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
         struct pt_page page;
-        assert_int_equal(file_write(fd, &entries[i], 8, offset), 0);
+        assert_int_equal(fd_write(fd, &entries[i], 8, offset), 0);
         /* What was loaded before does not change. */
         assert_true(pt_lookup(&mem, SNAP_BUILD_HEAP, &page));
         assert_int_equal(page.gpa, b.heap);

@@ -45,9 +45,6 @@ _Static_assert(offsetof(struct mf_registers, rip) == offsetof(struct kvm_regs, r
 #define VECTOR_GP 13
 #define VECTOR_PF 14
 
-/* RFLAGS that code at CPL 3 can set: CF PF AF ZF SF TF DF OF AC ID. */
-#define RFLAGS_USER UINT64_C(0x240dd5)
-#define USER_END (UINT64_C(1) << 47)
 
 void kvm_interrupt(struct vm *vm)
 {
@@ -174,14 +171,14 @@ static void read_syscall(struct kvm_vm *kvm, struct vm_exit *exit)
      * Where SYSCALL keeps CPL 3, a guest can write to the port by itself, or jump to
      * the stub; only what a real SYSCALL can look like passes.
      */
-    if ((regs->rip & ~PAGE_MASK_LOW) != X86_SYSCALL_GVA || regs->rcx >= USER_END) {
+    if ((regs->rip & ~PAGE_MASK_LOW) != X86_SYSCALL_GVA || regs->rcx >= LAYOUT_GVA_USER_END) {
         set_exception(exit, VECTOR_GP, 0);
         return;
     }
     exit->kind = VM_EXIT_SYSCALL;
     kvm->in_syscall = !kvm->syscall_keeps_cpl;
     regs->rip = regs->rcx;
-    regs->rflags = (regs->r11 & RFLAGS_USER) | X86_RFLAGS;
+    regs->rflags = (regs->r11 & X86_RFLAGS_USER) | X86_RFLAGS;
     kvm->vm.regs_changed = true;
 }
 

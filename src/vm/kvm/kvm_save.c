@@ -38,10 +38,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* RFLAGS that code at CPL 3 can set: CF PF AF ZF SF TF DF OF NT AC ID. */
-#define RFLAGS_USER UINT64_C(0x244dd5)
 #define RFLAGS_TF UINT64_C(0x100)
-#define USER_END (UINT64_C(1) << 47)
 
 #define XSAVE_BV 512 /* offset of XSTATE_BV; the rest of the 64-byte header is zero */
 #define XSAVE_HEADER_END 576
@@ -212,7 +209,7 @@ int kvm_save(struct vm *vm, struct vm_state *state, struct mf_error *err)
     if (rc != 0)
         return rc;
     state->regs = *vm->regs;
-    state->regs.rflags = (state->regs.rflags & RFLAGS_USER) | X86_RFLAGS;
+    state->regs.rflags = (state->regs.rflags & X86_RFLAGS_USER) | X86_RFLAGS;
     save_segments(kvm, state);
     return 0;
 }
@@ -258,7 +255,7 @@ static int make_sregs(const struct kvm_vm *kvm, const struct vm_state *state,
     sregs->fs.base = state->segment_base[0];
     sregs->gs.base = state->segment_base[1];
     if (!is_canonical(sregs->fs.base) || !is_canonical(sregs->gs.base) ||
-        state->regs.rip >= USER_END)
+        state->regs.rip >= LAYOUT_GVA_USER_END)
         return error_set(err, MF_E_ARGUMENT, "a CPU state with an address that is not canonical");
     return 0;
 }
@@ -364,7 +361,7 @@ int kvm_load(struct vm *vm, const struct vm_state *state, struct mf_error *err)
     /* The descriptors in memory may come from a host, or a backend, of the other kind. */
     x86_allow_port(vm->mem, X86_PORT_SYSCALL, kvm->syscall_keeps_cpl);
     *vm->regs = state->regs;
-    vm->regs->rflags = (state->regs.rflags & RFLAGS_USER) | X86_RFLAGS;
+    vm->regs->rflags = (state->regs.rflags & X86_RFLAGS_USER) | X86_RFLAGS;
     vm->regs_changed = true;
     kvm->in_syscall = false;
     kvm->after = KVM_AFTER_OUT;
@@ -446,7 +443,7 @@ static void leave_syscall_stub(struct kvm_vm *kvm)
 {
     struct mf_registers *regs = kvm->vm.regs;
     regs->rip = regs->rip == X86_SYSCALL_GVA ? regs->rcx - 2 : regs->rcx;
-    regs->rflags = (regs->r11 & RFLAGS_USER) | X86_RFLAGS;
+    regs->rflags = (regs->r11 & X86_RFLAGS_USER) | X86_RFLAGS;
     kvm->vm.regs_changed = true;
     kvm->in_syscall = true;
 }
@@ -458,7 +455,7 @@ static void leave_syscall_stub(struct kvm_vm *kvm)
 static void leave_user_stub(struct kvm_vm *kvm)
 {
     struct mf_registers *regs = kvm->vm.regs;
-    if (regs->rip != X86_SYSCALL_GVA || regs->rcx < 2 || regs->rcx >= USER_END)
+    if (regs->rip != X86_SYSCALL_GVA || regs->rcx < 2 || regs->rcx >= LAYOUT_GVA_USER_END)
         return;
     leave_syscall_stub(kvm);
     kvm->in_syscall = false;

@@ -26,8 +26,6 @@ _Static_assert(sizeof(struct mf_registers) == sizeof general / sizeof general[0]
 /* DR7: breakpoint 0 is on, for I/O; bit 10 is always one. CR4.DE gives I/O its meaning. */
 #define DR7_IO0 UINT64_C(0x20402)
 #define CR4_DE UINT64_C(8)
-/* RFLAGS that code at CPL 3 can set: CF PF AF ZF SF TF DF OF NT AC ID. */
-#define RFLAGS_USER UINT64_C(0x244dd5)
 #define TSS_FLAGS 0x8b00 /* present, busy 64-bit TSS, as in a descriptor */
 
 uint64_t soft_read(struct soft_vm *soft, int reg)
@@ -44,7 +42,7 @@ void soft_write(struct soft_vm *soft, int reg, uint64_t value)
 
 uint64_t soft_user_flags(uint64_t rflags)
 {
-    return (rflags & RFLAGS_USER) | X86_RFLAGS;
+    return (rflags & X86_RFLAGS_USER) | X86_RFLAGS;
 }
 
 void soft_read_registers(struct soft_vm *soft)
