@@ -97,7 +97,11 @@ static uint64_t look_at_idle(struct limits *limits, uint64_t now)
         idle->asked = false;
         idle->since_ns = now;
     } else if (!idle->asked && quiet >= idle->idle_ns) {
-        idle->ask(idle->context);
+        /* With set_polling a Dekker pair: nothing is asked of a guest that has come out. */
+        atomic_store(&idle->asking, true);
+        if (atomic_load(&idle->polling))
+            idle->ask(idle->context);
+        atomic_store(&idle->asking, false);
         idle->asked = true;
         idle->since_ns = now;
     } else if (idle->asked && quiet >= MAX(idle->idle_ns, QUIET_GRACE_NS)) {
@@ -310,6 +314,9 @@ void limits_set_polling(struct limits *limits, bool polling)
     atomic_store(&limits->idle.polling, polling);
     if (polling)
         wake_watchdog();
+    /* What is asked is written to guest memory, which may be restored from now on. */
+    while (!polling && atomic_load(&limits->idle.asking))
+        cpu_relax();
 }
 
 void limits_set_thread(struct limits *limits, const pthread_t *thread)

@@ -39,6 +39,7 @@ struct limits_idle {
     void *context;
     atomic_uint turns;   /* counts begins and ends of calls: odd while one is made */
     atomic_bool polling; /* the guest was entered to take calls */
+    atomic_bool asking;  /* the watchdog is about to ask: who ends the polling waits for that */
     /* The watchdog's own. */
     unsigned seen;
     bool asked;
