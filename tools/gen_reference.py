@@ -21,7 +21,7 @@ SYSCALLS = "src/sandbox/syscall_impl.h"
 NOTICE = "<!-- Generated from {} by tools/gen_reference.py: edit the header, then run the tool. -->"
 # The order in which a reader needs them.
 ORDER = ("mayfly.h", "image.h", "signature.h", "value.h", "host.h", "sandbox.h", "batch.h",
-         "attend.h", "map.h", "snapshot.h", "pool.h", "fault.h",
+         "attend.h", "map.h", "snapshot.h", "pool.h", "migrate.h", "fault.h",
          "error.h", "backend.h", "version.h", "export.h", "guest.h")
 
 NAMES = (

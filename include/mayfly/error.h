@@ -50,7 +50,12 @@ extern "C" {
     X(MF_E_HOST_FUNCTION, -27, "a host function failed")                       \
     X(MF_E_SNAPSHOT, -28, "not a usable snapshot file")                        \
     X(MF_E_PARENT, -29, "the parent of a snapshot is missing or changed")      \
-    X(MF_E_BUSY, -30, "all slots or all memory of the pool are in use")
+    X(MF_E_BUSY, -30, "all slots or all memory of the pool are in use")        \
+    X(MF_E_MOVED, -31, "the sandbox has moved to another host")  /* poisons */ \
+    X(MF_E_CHANNEL, -32, "the channel to the peer is broken")                  \
+    X(MF_E_PEER, -33, "the peer broke the migration protocol")                 \
+    X(MF_E_REFUSED, -34, "the peer refused")                                   \
+    X(MF_E_CANCELLED, -35, "cancelled")
 
 enum mf_error_code {
     MF_OK = 0,

@@ -11,6 +11,7 @@
 #include <mayfly/host.h>
 #include <mayfly/image.h>
 #include <mayfly/map.h>
+#include <mayfly/migrate.h>
 #include <mayfly/pool.h>
 #include <mayfly/sandbox.h>
 #include <mayfly/signature.h>

@@ -795,6 +795,8 @@ int mf_sandbox_attend(struct mf_sandbox *sandbox, const struct mf_attend_options
     int rc = sandbox_check_alive(sandbox, err);
     if (rc == 0 && sandbox->state == SANDBOX_RUNNING)
         rc = error_set(err, MF_E_STATE, "a sandbox cannot become attentive inside of a call");
+    if (rc == 0 && atomic_load(&sandbox->pause.wanted))
+        rc = error_set(err, MF_E_STATE, "the sandbox is paused, or being migrated");
     if (rc == 0 && sandbox->state == SANDBOX_NEW)
         rc = mf_sandbox_start(sandbox, err);
     return rc == 0 ? begin_attendance(sandbox, o.idle_ns, err) : rc;

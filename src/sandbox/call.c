@@ -242,9 +242,14 @@ static int take_early_interrupt(struct mf_sandbox *sandbox, struct mf_error *err
 
 int call_begin_use(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_error *err)
 {
-    int rc = take_early_interrupt(sandbox, err);
+    int rc = pause_enter(sandbox, err);
     if (rc != 0)
         return rc;
+    rc = take_early_interrupt(sandbox, err);
+    if (rc != 0) {
+        pause_leave(sandbox);
+        return rc;
+    }
     sandbox->state = SANDBOX_RUNNING;
     sandbox->depth = 1;
     sandbox->host_calls_left = sandbox->options.max_host_calls;
@@ -252,13 +257,24 @@ int call_begin_use(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_er
     return 0;
 }
 
-void call_end_use(struct mf_sandbox *sandbox)
+static void end_use(struct mf_sandbox *sandbox, bool ended)
 {
     limits_disarm(&sandbox->limits);
     sandbox->depth = 0;
     if (!sandbox->stopped)
         sandbox->pending.kind = MF_STOPPED_NOTHING;
-    sandbox->state = sandbox->poisoned ? SANDBOX_ENDED : SANDBOX_READY;
+    sandbox->state = ended || sandbox->poisoned ? SANDBOX_ENDED : SANDBOX_READY;
+    pause_leave(sandbox);
+}
+
+void call_end_use(struct mf_sandbox *sandbox)
+{
+    end_use(sandbox, false);
+}
+
+void call_end_run(struct mf_sandbox *sandbox)
+{
+    end_use(sandbox, true);
 }
 
 /* The caller's *err may be NULL, but a poisoned sandbox must keep its reason. */
@@ -394,8 +410,9 @@ int mf_sandbox_run(struct mf_sandbox *sandbox, int *status, struct mf_error *err
     sandbox->pending.kind = MF_STOPPED_RUN;
     run_prepare(sandbox, MF_ABI_MODE_RUN);
     rc = call_run_main(sandbox, status, err);
-    call_end_use(sandbox);
     if (rc == 0)
-        sandbox->state = SANDBOX_ENDED;
+        call_end_run(sandbox);
+    else
+        call_end_use(sandbox);
     return rc;
 }

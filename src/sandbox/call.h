@@ -24,10 +24,14 @@ bool call_uses_arena(const struct mf_sandbox *sandbox, const struct mf_value *ar
 
 /*
  * Begins the outermost use of a sandbox, by any means: MF_E_INTERRUPTED when an
- * interrupt waited. Limits are armed until call_end_use.
+ * interrupt waited, MF_E_MOVED when it is here no longer. Waits while another thread makes it
+ * stand still. Limits are armed until call_end_use.
  */
 int call_begin_use(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_error *err);
 void call_end_use(struct mf_sandbox *sandbox);
+
+/* The same after main has returned: the guest never runs again. */
+void call_end_run(struct mf_sandbox *sandbox);
 
 /*
  * After the outermost call or batch, before call_end_use: ends mappings that were made

@@ -366,6 +366,22 @@ static void take_back(struct limits *limits, atomic_uint_fast64_t *armed, enum s
     atomic_fetch_and(&limits->reasons, ~(unsigned)reason);
 }
 
+static uint64_t left_until(uint64_t end, uint64_t now)
+{
+    return end > now ? end - now : 1;
+}
+
+void limits_suspend(struct limits *limits, uint64_t *timeout_left_ns, uint64_t *cpu_left_ns)
+{
+    unsigned armed = limits->armed;
+    uint64_t end = atomic_load(&limits->deadline_ns);
+    uint64_t cpu_end = atomic_load(&limits->cpu_deadline_ns);
+    *timeout_left_ns = armed & STOP_DEADLINE ? left_until(end, limits_now()) : 0;
+    *cpu_left_ns =
+        armed & STOP_CPU_TIME ? left_until(cpu_end, clock_ns(atomic_load(&limits->cpu_clock))) : 0;
+    limits_disarm(limits);
+}
+
 void limits_disarm(struct limits *limits)
 {
     take_back(limits, &limits->deadline_ns, STOP_DEADLINE);

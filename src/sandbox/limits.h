@@ -23,6 +23,7 @@ enum stop_reason {
     STOP_IDLE = 8,     /* an attentive guest does not leave though it was asked to */
     STOP_RECALL = 16,  /* the same, and somebody has waited for it long enough */
     STOP_DESTROY = 32, /* the sandbox is being destroyed */
+    STOP_PAUSE = 64,   /* look at pause.wanted; ends nothing by itself */
 };
 
 /* The reasons that end a guest which is busy with a call. */
@@ -99,6 +100,12 @@ void limits_arm(struct limits *limits, uint64_t timeout_ns, uint64_t cpu_time_ns
 
 /* At its end: disarms, and forgets a deadline that fired too late to matter. */
 void limits_disarm(struct limits *limits);
+
+/*
+ * At a place where the guest stands still for a while: disarms, and says what was left of
+ * the limits, in nanoseconds and at least 1; 0: none was armed.
+ */
+void limits_suspend(struct limits *limits, uint64_t *timeout_left_ns, uint64_t *cpu_left_ns);
 
 /* Asks to stop for `reason`. Any thread; async-signal-safe for STOP_INTERRUPT. */
 void limits_stop(struct limits *limits, enum stop_reason reason);

@@ -62,11 +62,17 @@ int mf_sandbox_resume(struct mf_sandbox *sandbox, struct mf_value *result, int *
         sandbox, start ? sandbox->options.init_timeout_ns : sandbox->options.timeout_ns, err);
     if (rc != 0)
         return rc;
+    if (sandbox->timeout_left_ns != 0 || sandbox->cpu_left_ns != 0) {
+        limits_disarm(&sandbox->limits);
+        limits_arm(&sandbox->limits, sandbox->timeout_left_ns, sandbox->cpu_left_ns);
+        sandbox->timeout_left_ns = sandbox->cpu_left_ns = 0;
+    }
     sandbox->poisoned = MF_OK;
     sandbox->stopped = false;
     rc = run_pending(sandbox, result, status, err);
-    call_end_use(sandbox);
     if (rc == 0 && run)
-        sandbox->state = SANDBOX_ENDED;
+        call_end_run(sandbox);
+    else
+        call_end_use(sandbox);
     return rc;
 }

@@ -17,7 +17,8 @@
 
 bool limits_stop_requested(const struct mf_sandbox *sandbox)
 {
-    return (atomic_load(&sandbox->limits.reasons) & (STOP_CALL | STOP_RECALL)) != 0;
+    return (atomic_load(&sandbox->limits.reasons) & (STOP_CALL | STOP_RECALL)) != 0 ||
+           pause_wanted(sandbox);
 }
 
 void run_prepare(struct mf_sandbox *sandbox, uint32_t mode)
@@ -237,6 +238,8 @@ static int answer_exit(struct mf_sandbox *sandbox, const struct vm_exit *exit,
  */
 static void note_stop(struct mf_sandbox *sandbox, int code)
 {
+    if (code == MF_E_MOVED)
+        return; /* pause_here has noted it */
     bool by_limit = code == MF_E_INTERRUPTED || code == MF_E_DEADLINE || code == MF_E_CPU_TIME;
     sandbox->stopped = by_limit && !sandbox->poisoned && sandbox->depth == 1 &&
                        !sandbox->innermost && sandbox->mappings.count == 0 &&
@@ -248,7 +251,9 @@ int run_guest(struct mf_sandbox *sandbox, struct run_result *result, struct mf_e
     bool done = false;
     while (!done) {
         struct vm_exit exit;
-        int rc = enter(sandbox, &exit, err);
+        int rc = pause_wanted(sandbox) ? pause_here(sandbox, err) : 0;
+        if (rc == 0)
+            rc = enter(sandbox, &exit, err);
         /* A caller of an attentive sandbox may have found that it cannot go on. */
         if (rc == 0 && sandbox->poisoned)
             rc = error_set(err, sandbox->poisoned, "%s", sandbox->poison_text);

@@ -229,11 +229,12 @@ static int bind_imports(struct mf_sandbox *sandbox, struct mf_host *host, struct
 
 /* ---- the VM ---- */
 
-/* Where the contents of guest memory come from; without `fill`, from the image. */
+/* Where the contents of guest memory come from; without `saved`, from the image. */
 struct source {
     const struct saved_state *saved;
     sandbox_fill_fn fill;
     void *context;
+    bool later; /* memory and state come after the VM is made: `saved` has sizes only */
 };
 
 static int fill_memory(struct mf_sandbox *sandbox, enum mf_backend backend,
@@ -321,6 +322,25 @@ static int load_saved(struct mf_sandbox *sandbox, const struct saved_state *save
     return saved_load(sandbox, saved, err);
 }
 
+static int load_source(struct mf_sandbox *sandbox, const struct source *source,
+                       struct mf_error *err)
+{
+    if (!source->later)
+        return source->saved ? load_saved(sandbox, source->saved, err)
+                             : load_program(sandbox, err);
+    /* The page tables that the VM was made with are not those that come. */
+    mem_discard(&sandbox->mem, 0, sandbox->mem.bytes);
+    sandbox->state = SANDBOX_ENDED;
+    return 0;
+}
+
+static int make_arena(struct mf_sandbox *sandbox, struct mf_error *err)
+{
+    if (!sandbox->rings.control)
+        return 0;
+    return arena_init(&sandbox->arena, sandbox->options.mailbox_bytes * ARENA_MAILBOXES, err);
+}
+
 static int build(struct mf_sandbox *sandbox, struct mf_host *host,
                  const struct mf_sandbox_options *options, const struct source *source,
                  struct mf_error *err)
@@ -337,9 +357,9 @@ static int build(struct mf_sandbox *sandbox, struct mf_host *host,
     limits_init(&sandbox->limits, sandbox->vm);
     rc = addrspace_init(&sandbox->as, sandbox->vm, err);
     if (rc == 0)
-        rc = source->saved ? load_saved(sandbox, source->saved, err) : load_program(sandbox, err);
-    if (rc == 0 && sandbox->rings.control)
-        rc = arena_init(&sandbox->arena, sandbox->options.mailbox_bytes * ARENA_MAILBOXES, err);
+        rc = load_source(sandbox, source, err);
+    if (rc == 0)
+        rc = make_arena(sandbox, err);
     if (rc == 0)
         rc = watch_limits(sandbox, err);
     return rc;
@@ -353,6 +373,7 @@ static int create(struct mf_image *image, struct mf_host *host,
     struct mf_sandbox *sandbox = calloc(1, sizeof *sandbox);
     if (!sandbox)
         return error_set(err, MF_E_NO_MEMORY, "cannot allocate a sandbox");
+    pause_init(&sandbox->pause);
     sandbox->image = image_hold(image);
     sandbox->sys.clock_base_ns = limits_now();
     int rc = build(sandbox, host, options, source, err);
@@ -386,6 +407,31 @@ int sandbox_create_saved(struct mf_image *image, struct mf_host *host,
     return create(image, host, options, &from_state, out, err);
 }
 
+int sandbox_create_empty(struct mf_image *image, struct mf_host *host,
+                         const struct mf_sandbox_options *options,
+                         const struct saved_state *sizes, struct mf_sandbox **out,
+                         struct mf_error *err)
+{
+    const struct source comes_later = {.saved = sizes, .later = true};
+    return create(image, host, options, &comes_later, out, err);
+}
+
+int sandbox_load_received(struct mf_sandbox *sandbox, const struct saved_state *saved,
+                          uint64_t timeout_left_ns, uint64_t cpu_left_ns, struct mf_error *err)
+{
+    uint64_t shortest = sandbox->limits.shortest_ns;
+    int rc = load_saved(sandbox, saved, err);
+    if (rc == 0)
+        rc = make_arena(sandbox, err);
+    sandbox->timeout_left_ns = timeout_left_ns;
+    sandbox->cpu_left_ns = cpu_left_ns;
+    if (timeout_left_ns != 0)
+        shortest = shortest ? MIN(shortest, timeout_left_ns) : timeout_left_ns;
+    if (cpu_left_ns != 0)
+        shortest = shortest ? MIN(shortest, cpu_left_ns) : cpu_left_ns;
+    return rc == 0 ? limits_watch(&sandbox->limits, shortest, err) : rc;
+}
+
 void mf_sandbox_destroy(struct mf_sandbox *sandbox)
 {
     if (!sandbox)
@@ -406,6 +452,7 @@ void mf_sandbox_destroy(struct mf_sandbox *sandbox)
     free(sandbox->imports);
     mf_host_destroy(sandbox->host);
     mf_image_close(sandbox->image);
+    pause_fini(&sandbox->pause);
     free(sandbox);
 }
 

@@ -14,6 +14,7 @@
  *   map.c       host memory in the guest
  *   attend.c    attentive sandboxes: calls without an exit; turn.c their callers' order
  *   saved.c     collect state, load state
+ *   pause.c     standing still for another thread: who uses the sandbox
  */
 #ifndef SANDBOX_SANDBOX_H
 #define SANDBOX_SANDBOX_H
@@ -26,6 +27,7 @@
 #include "sandbox/image.h"
 #include "sandbox/limits.h"
 #include "sandbox/map.h"
+#include "sandbox/pause.h"
 #include "sandbox/ring.h"
 #include "sandbox/syscall.h"
 #include "vm/vm.h"
@@ -97,6 +99,10 @@ struct mf_sandbox {
 
     struct syscall_state sys;
     struct limits limits;
+    struct pause pause;
+    atomic_bool migrating; /* mf_migrate_out: what tracks pages is the migration's */
+    /* What is left of the limits of a use that moved here in its middle, in ns; 0: as options. */
+    uint64_t timeout_left_ns, cpu_left_ns;
     struct mf_stats stats;
     struct mf_fault fault;
 
@@ -129,6 +135,20 @@ int sandbox_create_saved(struct mf_image *image, struct mf_host *host,
                          const struct mf_sandbox_options *options, const struct saved_state *saved,
                          sandbox_fill_fn fill, void *context, struct mf_sandbox **out,
                          struct mf_error *err);
+
+/*
+ * Makes a sandbox whose guest memory and state come later, for src/migrate: `sizes` has
+ * memory_bytes, stack_bytes and mailbox_bytes, nothing else. Memory reads as zeros, and
+ * the sandbox can do nothing until sandbox_load_received, by which memory must hold all pages,
+ * page tables included. `*_left_ns` is what is left of the limits of the call or run that
+ * was stopped; 0: none.
+ */
+int sandbox_create_empty(struct mf_image *image, struct mf_host *host,
+                         const struct mf_sandbox_options *options,
+                         const struct saved_state *sizes, struct mf_sandbox **out,
+                         struct mf_error *err);
+int sandbox_load_received(struct mf_sandbox *sandbox, const struct saved_state *saved,
+                          uint64_t timeout_left_ns, uint64_t cpu_left_ns, struct mf_error *err);
 
 /* ---- load.c ---- */
 

@@ -50,6 +50,8 @@ static void collect_mailbox(const struct mf_sandbox *sandbox, struct saved_state
 
 static int check_collectable(const struct mf_sandbox *sandbox, struct mf_error *err)
 {
+    if (atomic_load(&sandbox->pause.where) == PAUSE_MOVED)
+        return pause_check_here(sandbox, err);
     if (sandbox->state == SANDBOX_RUNNING)
         return error_set(err, MF_E_STATE, "a snapshot cannot be taken during a call");
     if (sandbox->mappings.count > 0)
@@ -169,6 +171,9 @@ int saved_load(struct mf_sandbox *sandbox, const struct saved_state *saved, stru
     sandbox->output_used = saved->output_bytes;
     sandbox->fault.kind = MF_FAULT_NONE;
     arena_wipe(&sandbox->arena);
+    sandbox->timeout_left_ns = sandbox->cpu_left_ns = 0;
+    /* Whatever was here before and has moved: this is another one. */
+    atomic_store(&sandbox->pause.where, PAUSE_HERE);
     return 0;
 }
 

@@ -27,4 +27,10 @@ int check_state(const struct saved_state *saved, const struct mf_image *image,
  */
 int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_error *err);
 
+/*
+ * The same for memory that came in from a peer and lies in `mem`, which is no mapping of
+ * a file; `saved` was checked. Free pages are made zero.
+ */
+int check_received(const struct saved_state *saved, struct mem *mem, struct mf_error *err);
+
 #endif

@@ -26,7 +26,7 @@
 enum owner { NOBODY, FIXED, MAILBOX, TABLE, DATA, FREE };
 
 struct check {
-    const struct mf_snapshot *snapshot;
+    const struct mf_snapshot *snapshot; /* NULL: all that there is is in `mem` */
     struct mem *mem; /* where it was loaded, or NULL */
     const struct saved_state *saved;
     struct system system;
@@ -129,6 +129,10 @@ static int check_leaf(struct check *check, mf_gva gva, const struct pt_page *pag
 /* What is checked is what will be walked: a copy that nobody else can change. */
 static int read_table(struct check *check, mf_gpa table, uint64_t entries[PT_ENTRIES])
 {
+    if (!check->snapshot) {
+        memcpy(entries, mem_at(check->mem, table), PAGE_BYTES);
+        return 0;
+    }
     if (check->mem) {
         int rc = vanish_secure_page(check->mem, check->snapshot, table, check->err);
         if (rc == 0)
@@ -182,8 +186,23 @@ static int check_unused(struct check *check, uint64_t page)
                            (unsigned long long)page);
 }
 
+/* Makes free pages of received memory zero, whatever came. */
+static int clear_free_pages(struct check *check)
+{
+    uint64_t next = check->saved->mem_next;
+    mem_discard(check->mem, next << PAGE_SHIFT, check->mem->bytes - (next << PAGE_SHIFT));
+    for (uint64_t page = 0; page < next; page++) {
+        uint8_t *at = mem_at(check->mem, page << PAGE_SHIFT);
+        if ((page == LAYOUT_PAGE_EMPTY || check->owner[page] == FREE) && !snap_bytes_are_zero(at))
+            memset(at, 0, PAGE_BYTES);
+    }
+    return 0;
+}
+
 static int check_free_pages(struct check *check)
 {
+    if (!check->snapshot)
+        return clear_free_pages(check);
     const struct mem_root *root = check->snapshot->root;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < root->nruns; i++)
@@ -207,13 +226,14 @@ static int run_checks(struct check *check)
     return rc == 0 ? check_free_pages(check) : rc;
 }
 
-int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_error *err)
+static int check_all(const struct mf_snapshot *snapshot, const struct saved_state *saved,
+                     struct mem *mem, struct mf_error *err)
 {
     struct check check = {
         .snapshot = snapshot,
         .mem = mem,
-        .saved = &snapshot->saved,
-        .owner = calloc(snapshot->saved.mem_next, 1),
+        .saved = saved,
+        .owner = calloc(saved->mem_next, 1),
         .err = err,
     };
     if (!check.owner)
@@ -225,4 +245,14 @@ int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_
     }
     free(check.owner);
     return rc;
+}
+
+int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_error *err)
+{
+    return check_all(snapshot, &snapshot->saved, mem, err);
+}
+
+int check_received(const struct saved_state *saved, struct mem *mem, struct mf_error *err)
+{
+    return check_all(NULL, saved, mem, err);
 }

@@ -298,6 +298,8 @@ static int check_fit(const struct mf_sandbox *sandbox, const struct mf_snapshot 
 {
     if (sandbox->state == SANDBOX_RUNNING)
         return error_set(err, MF_E_STATE, "a sandbox cannot be restored during a call");
+    if (atomic_load(&sandbox->migrating))
+        return error_set(err, MF_E_STATE, "a sandbox cannot be restored during a migration");
     if (!same_image(sandbox->image, snapshot->image))
         return error_set(err, MF_E_ARGUMENT, "the snapshot is of another program (%s, not %s)",
                          snapshot->image->name, sandbox->image->name);

@@ -203,6 +203,8 @@ static int take_first(struct mf_sandbox *sandbox, struct tracking *tracking,
 int snap_take(struct mf_sandbox *sandbox, struct mf_snapshot **out, struct mf_error *err)
 {
     struct saved_state saved;
+    if (atomic_load(&sandbox->migrating))
+        return error_set(err, MF_E_STATE, "a snapshot cannot be taken during a migration");
     struct tracking *tracking = track_get(sandbox, err);
     if (!tracking)
         return err->code;

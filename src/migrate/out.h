@@ -1,0 +1,82 @@
+/*
+ * The source's side of a migration, and which file does what:
+ *   out.c        mf_migrate_out: from the greeting to the receiver's word
+ *   out_copy.c   the rounds of the copy, throttling, when to stop
+ *   out_pages.c  which pages were written, and how each is sent
+ *   out_post.c   what is left after a post-copy's commit
+ */
+#ifndef MIGRATE_OUT_H
+#define MIGRATE_OUT_H
+
+#include "migrate/wire.h"
+#include "snapshot/snapshot.h"
+
+/* A frame of PAGES that is being filled. */
+struct page_batch {
+    struct wire_run runs[WIRE_RUNS];
+    uint32_t nruns, ndata;
+    uint8_t data[WIRE_DATA_PAGES][PAGE_BYTES];
+};
+
+struct out {
+    struct mf_sandbox *sandbox;
+    struct mf_migrate_options options; /* defaults filled in */
+    struct wire wire;
+    struct mf_migrate_progress progress;
+    struct mf_error *err;
+    bool poll_failed; /* the caller's progress() said stop */
+
+    struct mf_snapshot *parent; /* held: what the receiver has, too; or NULL */
+    bool compress, postcopy;
+
+    /* Pages to send, a bit each; and where a page of the program is in its file. */
+    uint64_t *dirty;
+    size_t words;
+    uint32_t *image_page; /* for each guest page: page of the file + 1, or 0 */
+    struct page_batch *batch;
+    void *zstd; /* ZSTD_CCtx, or NULL */
+    uint8_t *packed;
+    size_t packed_size;
+
+    bool paused;      /* the guest stands still for us */
+    bool committed;   /* COMMIT was sent, or tried */
+    uint64_t start_ns, paused_ns; /* when it began, when the guest was paused */
+    uint64_t harvest_ns;          /* when pages were last collected */
+    /* Throttling: the guest runs for run_ns, then stands still for hold_ns. */
+    uint64_t run_ns, hold_ns, turn_ns;
+};
+
+/* ---- out_pages.c ---- */
+
+/* Begins to note what is written; all pages in use are to be sent. The guest stands still. */
+int out_track(struct out *out);
+/* Adds what was written since to out->dirty, and gives the number of pages in it. Likewise. */
+int out_harvest(struct out *out, uint64_t *npages);
+/* Sends the pages of out->dirty, and clears it. */
+int out_send_pages(struct out *out);
+/* Sends one page now, and takes it out of out->dirty. */
+int out_send_page(struct out *out, uint32_t page);
+void out_pages_fini(struct out *out);
+
+/* ---- out_copy.c ---- */
+
+/* Copies until the guest is paused and what is left can be sent within the limit of downtime. */
+int out_copy(struct out *out);
+/* Between frames: lets the guest run or stand still by turns, as far as it is throttled. */
+int out_throttle(struct out *out);
+
+/* ---- out_post.c ---- */
+
+/* The guest stands still: sends at once what it needs to go on, and names the others: MISSING. */
+int out_post_prepare(struct out *out, uint64_t *missing);
+/* After RUNNING: sends what is missing, what is asked for first, until COMPLETE. */
+int out_post_serve(struct out *out);
+
+/* ---- out.c ---- */
+
+int out_pause(struct out *out);
+void out_unpause(struct out *out);
+/* Tells the caller how far it is; MF_E_CANCELLED. */
+int out_progress(struct out *out, const char *phase);
+
+#endif
