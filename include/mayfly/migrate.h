@@ -178,14 +178,22 @@ struct mf_migrate_in_options {
  * Takes a sandbox in. Returns when the source has committed: *out is this side's from
  * then on, and stands where the source's stood: mf_sandbox_stopped says what
  * mf_sandbox_resume goes on with. The source is told that it runs as soon as this returns.
- * Pages that are still missing after a post-copy come while it runs; if the source is lost
- * before all are here, the guest is stopped with MF_E_MOVED.
+ * Pages that are still missing after a post-copy come while it runs, over the channel, which
+ * must live until mf_migrate_wait says that all are here, or mf_sandbox_destroy has returned;
+ * if the source is lost before, the guest is stopped with MF_E_MOVED.
  * Errors: those of mf_migrate_out, MF_E_BACKEND (a CPU feature is missing; named), those of
  * mf_sandbox_create. *out is NULL then, and nothing is left.
  */
 MF_API int mf_migrate_in(const struct mf_channel *channel,
                          const struct mf_migrate_in_options *options, struct mf_sandbox **out,
                          struct mf_error *err);
+
+/*
+ * Waits until all pages of a sandbox that came by a post-copy are here: its channel is used
+ * until then. At once for others. Any thread; not while the sandbox is destroyed.
+ * Errors: MF_E_DEADLINE (after `timeout_ns`), MF_E_MOVED (the source was lost).
+ */
+MF_API int mf_migrate_wait(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_error *err);
 
 #ifdef __cplusplus
 }

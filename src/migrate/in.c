@@ -26,6 +26,7 @@ void in_free(struct in *in)
 {
     if (!in)
         return;
+    in_post_free(in->post);
     in_pages_fini(in);
     saved_fini(&in->saved);
     mf_snapshot_close(in->parent);
@@ -256,6 +257,8 @@ static int load(struct in *in)
     if (rc == 0)
         rc = sandbox_load_received(in->sandbox, &in->saved, in->state.timeout_left_ns,
                                    in->state.cpu_left_ns, in->err);
+    if (rc == 0 && in->post)
+        rc = in_post_register(in);
     return rc == 0 ? wire_send(&in->wire, WIRE_LOADED, NULL, 0, in->err) : rc;
 }
 
@@ -265,6 +268,10 @@ static int take_over(struct in *in)
     struct mf_error ignored;
     struct wire_frame frame;
     int rc = wire_expect(&in->wire, WIRE_COMMIT, 0, &frame, in->err);
+    if (rc != 0)
+        return rc;
+    if (in->post)
+        rc = in_post_start(in);
     if (rc != 0)
         return rc;
     error_clear(&ignored);
@@ -339,8 +346,7 @@ int mf_migrate_in(const struct mf_channel *channel, const struct mf_migrate_in_o
     rc = wire_init(&in->wire, channel, err);
     if (rc == 0)
         rc = receive(in, out);
-    if (rc == 0 && in->post && in_post_start(in) == 0)
-        return 0; /* its threads free it */
-    in_free(in);
+    if (rc != 0 || !in->post)
+        in_free(in); /* otherwise it is the sandbox's */
     return rc;
 }

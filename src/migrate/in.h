@@ -11,6 +11,8 @@
 #include "snapshot/snapshot.h"
 #include "snapshot/system.h"
 
+struct in_post;
+
 struct in {
     const struct mf_migrate_in_options *options;
     struct wire wire;
@@ -30,6 +32,7 @@ struct in {
     bool has_system;
     uint64_t *filled; /* pages that are not zero, a bit each */
     void *zstd;       /* ZSTD_DCtx, or NULL */
+    uint8_t *unpacked; /* contents of the pages of a frame */
 
     struct wire_state state;
     struct saved_state saved; /* of `state` */
@@ -53,13 +56,16 @@ int in_put_quiet(struct in *in, uint32_t page, const uint8_t *contents);
 
 /* Whether this host lets us wait for pages of a guest that runs. */
 bool in_post_possible(void);
-/* Receives which pages are missing, and makes memory wait for them. */
+/* Receives which pages are missing, and drops what came of them before. */
 int in_post_prepare(struct in *in);
+/* Whoever touches a page that is not there waits from now on. */
+int in_post_register(struct in *in);
 /*
- * After RUNNING: fetches them on threads of its own, which own `in` from now on, until all
- * are here or the source is lost. On failure *in is the caller's.
+ * After the commit: fetches pages on threads of its own, until all are here or the source is
+ * lost. `in` belongs to the sandbox (its arrival) then; on failure it is the caller's.
  */
 int in_post_start(struct in *in);
+void in_post_free(struct in_post *post);
 
 /* Ends everything and frees it, the sandbox not. NULL is allowed. */
 void in_free(struct in *in);

@@ -22,7 +22,8 @@ int in_pages_init(struct in *in)
     in->has_system = true;
     in->filled = calloc((size_t)(npages + 63) / 64, sizeof *in->filled);
     in->zstd = ZSTD_createDCtx();
-    if (!in->filled || !in->zstd)
+    in->unpacked = malloc(WIRE_DATA_PAGES * PAGE_BYTES);
+    if (!in->filled || !in->zstd || !in->unpacked)
         return error_set(in->err, MF_E_NO_MEMORY, "cannot allocate a map of the guest's pages");
     return 0;
 }
@@ -33,9 +34,11 @@ void in_pages_fini(struct in *in)
         system_fini(&in->system);
     in->has_system = false;
     free(in->filled);
+    free(in->unpacked);
     ZSTD_freeDCtx(in->zstd);
     in->filled = NULL;
     in->zstd = NULL;
+    in->unpacked = NULL;
 }
 
 int in_put_quiet(struct in *in, uint32_t page, const uint8_t *contents)
@@ -94,15 +97,15 @@ static int check_run(struct in *in, const struct wire_run *run, uint64_t *ndata)
     }
 }
 
-/* The contents of DATA pages: in the frame, or unpacked to `unpacked`. NULL: cannot be. */
+/* The contents of DATA pages: in the frame, or unpacked. NULL: cannot be. */
 static const uint8_t *data_of(struct in *in, const struct wire_frame *frame, size_t at,
-                              uint32_t ndata, uint8_t *unpacked)
+                              uint32_t ndata)
 {
     size_t bytes = (size_t)ndata * PAGE_BYTES, have = frame->bytes - at;
     if (!(frame->flags & WIRE_COMPRESSED))
         return have == bytes ? frame->data + at : NULL;
-    return ZSTD_decompressDCtx(in->zstd, unpacked, bytes, frame->data + at, have) == bytes
-               ? unpacked
+    return ZSTD_decompressDCtx(in->zstd, in->unpacked, bytes, frame->data + at, have) == bytes
+               ? in->unpacked
                : NULL;
 }
 
@@ -129,7 +132,6 @@ static int put_runs(struct in *in, const uint8_t *runs, uint32_t nruns, const ui
 
 int in_pages(struct in *in, const struct wire_frame *frame, in_put_fn put)
 {
-    static _Thread_local uint8_t unpacked[WIRE_DATA_PAGES * PAGE_BYTES];
     struct wire_pages head;
     uint64_t ndata = 0;
     if (frame->bytes < sizeof head)
@@ -147,7 +149,7 @@ int in_pages(struct in *in, const struct wire_frame *frame, in_put_fn put)
     }
     if (ndata != head.ndata)
         return wrong(in, "a wrong number of contents");
-    const uint8_t *data = data_of(in, frame, at, head.ndata, unpacked);
+    const uint8_t *data = data_of(in, frame, at, head.ndata);
     if (!data)
         return wrong(in, "damaged contents");
     return put_runs(in, frame->data + sizeof head, head.nruns, data, put);

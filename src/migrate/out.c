@@ -55,9 +55,11 @@ static void fill_progress(struct out *out, const char *phase)
 
 static int tell(struct out *out)
 {
-    if (out->options.progress && !out->committed)
-        out->poll_failed =
-            out->poll_failed || out->options.progress(out->options.context, &out->progress) != 0;
+    if (!out->options.progress)
+        return 0;
+    bool stop = out->options.progress(out->options.context, &out->progress) != 0;
+    /* After the commit there is no way back. */
+    out->poll_failed = out->poll_failed || (stop && !out->committed);
     return out->poll_failed ? -1 : 0;
 }
 
@@ -271,6 +273,8 @@ static int hand_over(struct out *out)
         rc = out_send_pages(out);
     if (rc == 0)
         rc = send_state(out, missing);
+    if (rc == 0 && missing > 0)
+        rc = out_post_name_missing(out);
     if (rc == 0)
         rc = wire_expect(&out->wire, WIRE_LOADED, 0, &frame, out->err);
     if (rc != 0)

@@ -54,8 +54,10 @@ int out_track(struct out *out);
 int out_harvest(struct out *out, uint64_t *npages);
 /* Sends the pages of out->dirty, and clears it. */
 int out_send_pages(struct out *out);
-/* Sends one page now, and takes it out of out->dirty. */
-int out_send_page(struct out *out, uint32_t page);
+/* Puts a page of out->dirty into the next frame, and takes it out; nothing when it is not there. */
+int out_add_page(struct out *out, uint32_t page);
+/* Sends that frame, if there is anything in it. */
+int out_flush(struct out *out);
 void out_pages_fini(struct out *out);
 
 /* ---- out_copy.c ---- */
@@ -67,8 +69,10 @@ int out_throttle(struct out *out);
 
 /* ---- out_post.c ---- */
 
-/* The guest stands still: sends at once what it needs to go on, and names the others: MISSING. */
+/* The guest stands still: sends at once what it needs to go on; *missing is how many are left. */
 int out_post_prepare(struct out *out, uint64_t *missing);
+/* Says which those are. */
+int out_post_name_missing(struct out *out);
 /* After RUNNING: sends what is missing, what is asked for first, until COMPLETE. */
 int out_post_serve(struct out *out);
 

@@ -164,7 +164,7 @@ static size_t put_data(struct out *out, uint8_t *to, uint16_t *flags)
     return bytes;
 }
 
-static int flush(struct out *out)
+int out_flush(struct out *out)
 {
     struct page_batch *batch = out->batch;
     const struct wire_pages head = {.nruns = batch->nruns, .ndata = batch->ndata};
@@ -217,7 +217,7 @@ static int add_page(struct out *out, uint32_t page)
         batch->ndata++;
         out->progress.pages_sent++;
     }
-    return batch->nruns == WIRE_RUNS || batch->ndata == WIRE_DATA_PAGES ? flush(out) : 0;
+    return batch->nruns == WIRE_RUNS || batch->ndata == WIRE_DATA_PAGES ? out_flush(out) : 0;
 }
 
 int out_send_pages(struct out *out)
@@ -231,12 +231,15 @@ int out_send_pages(struct out *out)
         if (rc == 0)
             out->dirty[i] = 0;
     }
-    return rc == 0 ? flush(out) : rc;
+    return rc == 0 ? out_flush(out) : rc;
 }
 
-int out_send_page(struct out *out, uint32_t page)
+int out_add_page(struct out *out, uint32_t page)
 {
-    int rc = add_page(out, page);
-    out->dirty[page / 64] &= ~(UINT64_C(1) << (page % 64));
-    return rc == 0 ? flush(out) : rc;
+    uint64_t bit = UINT64_C(1) << (page % 64);
+    if (page / 64 >= out->words || !(out->dirty[page / 64] & bit))
+        return 0;
+    out->dirty[page / 64] &= ~bit;
+    out->progress.pages_left -= out->progress.pages_left > 0;
+    return add_page(out, page);
 }

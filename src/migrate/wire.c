@@ -56,14 +56,22 @@ void wire_fini(struct wire *wire)
 
 /* ---- whole transfers ---- */
 
+/* Before each frame: a channel that never blocks must not outlive the deadline. */
+static int check_deadline(const struct wire *wire, uint64_t now, struct mf_error *err)
+{
+    if (wire->deadline_ns != 0 && now >= wire->deadline_ns)
+        return error_set(err, MF_E_DEADLINE, "the migration took longer than it may");
+    return 0;
+}
+
 /* After a slice in which nothing came or went; `since` is when something last did. */
 static int check_waiting(const struct wire *wire, uint64_t since, struct mf_error *err)
 {
     uint64_t now = limits_now();
     if (wire->poll && wire->poll(wire->poll_context) != 0)
         return error_set(err, MF_E_CANCELLED, "the migration was cancelled");
-    if (wire->deadline_ns != 0 && now >= wire->deadline_ns)
-        return error_set(err, MF_E_DEADLINE, "the migration took longer than it may");
+    if (check_deadline(wire, now, err) != 0)
+        return MF_E_DEADLINE;
     if (now - since >= wire->stall_ns)
         return error_set(err, MF_E_CHANNEL, "the peer has said nothing for %llu ms",
                          (unsigned long long)((now - since) / NS_PER_MS));
@@ -85,6 +93,8 @@ static int send_all(struct wire *wire, const uint8_t *data, size_t len, struct m
 {
     const struct mf_channel *channel = wire->channel;
     uint64_t since = limits_now();
+    if (check_deadline(wire, since, err) != 0)
+        return MF_E_DEADLINE;
     while (len > 0) {
         long n = channel->write(channel->context, data, len, SLICE_MS, err);
         if (n == MF_CHANNEL_TIMEOUT) {
@@ -107,6 +117,8 @@ static int receive_all(struct wire *wire, uint8_t *data, size_t len, struct mf_e
 {
     const struct mf_channel *channel = wire->channel;
     uint64_t since = limits_now();
+    if (check_deadline(wire, since, err) != 0)
+        return MF_E_DEADLINE;
     while (len > 0) {
         long n = channel->read(channel->context, data, len, SLICE_MS, err);
         if (n == MF_CHANNEL_TIMEOUT) {
@@ -208,10 +220,12 @@ static int refused(const struct wire_frame *frame, struct mf_error *err)
 
 static int receive_one(struct wire *wire, struct wire_frame *frame, struct mf_error *err)
 {
-    struct wire_head head;
-    int rc = receive_all(wire, (uint8_t *)&head, sizeof head, err);
+    int rc = receive_all(wire, (uint8_t *)&wire->head + wire->head_have,
+                         sizeof wire->head - wire->head_have, err);
     if (rc != 0)
         return rc;
+    struct wire_head head = wire->head;
+    wire->head_have = 0;
     if (head.type >= ARRAY_LEN(types) || !types[head.type].name)
         return error_set(err, MF_E_PEER, "the peer sent a frame of the unknown type %u",
                          head.type);
@@ -238,13 +252,26 @@ int wire_receive(struct wire *wire, struct wire_frame *frame, struct mf_error *e
         if (rc == 0 && frame->type == WIRE_ALIVE && wire->poll &&
             wire->poll(wire->poll_context) != 0)
             rc = error_set(err, MF_E_CANCELLED, "the migration was cancelled");
-        if (rc == 0 && frame->type == WIRE_ALIVE && wire->deadline_ns != 0 &&
-            limits_now() >= wire->deadline_ns)
-            rc = error_set(err, MF_E_DEADLINE, "the migration took longer than it may");
     } while (rc == 0 && frame->type == WIRE_ALIVE);
     if (rc == 0 && frame->type == WIRE_REFUSE)
         rc = refused(frame, err);
     return rc;
+}
+
+int wire_try(struct wire *wire, struct wire_frame *frame, bool *got, struct mf_error *err)
+{
+    const struct mf_channel *channel = wire->channel;
+    *got = false;
+    long n = channel->read(channel->context, (uint8_t *)&wire->head + wire->head_have,
+                           sizeof wire->head - wire->head_have, 0, err);
+    if (n == MF_CHANNEL_TIMEOUT)
+        return 0;
+    if (n <= 0 || (size_t)n > sizeof wire->head - wire->head_have)
+        return transfer_failed(n, false, err);
+    wire->bytes_received += (uint64_t)n;
+    wire->head_have += (size_t)n;
+    *got = true;
+    return wire_receive(wire, frame, err);
 }
 
 int wire_expect(struct wire *wire, enum wire_type type, size_t bytes, struct wire_frame *frame,

@@ -118,6 +118,12 @@ struct wire_pages {
 #define WIRE_DATA_PAGES 64  /* at most in a frame */
 #define WIRE_RUNS       512 /* likewise */
 
+/* MISSING: this, then words of a bitmap of guest pages, from `first_word` on. */
+struct wire_missing {
+    uint64_t first_word;
+};
+#define WIRE_MISSING_WORDS 32000 /* in a frame; the last one has fewer */
+
 /*
  * The guest stands still. `state_bytes` of struct saved_state (src/snapshot/encode.h) and
  * `app_bytes` of the application follow as BYTES; then, for a post-copy, MISSING frames
@@ -147,6 +153,8 @@ struct wire {
     uint64_t bytes_sent, bytes_received;
     uint8_t *out; /* WIRE_FRAME_MOST + a head: a frame is one write */
     uint8_t *in;
+    struct wire_head head; /* of the frame that comes in; `head_have` bytes of it are here */
+    size_t head_have;
 };
 
 /* A frame that came in. */
@@ -180,6 +188,9 @@ void wire_refuse(struct wire *wire, const struct mf_error *why);
  * errors: MF_E_PEER (no frame, too long, damaged), MF_E_CHANNEL, MF_E_CANCELLED, MF_E_DEADLINE.
  */
 int wire_receive(struct wire *wire, struct wire_frame *frame, struct mf_error *err);
+
+/* The same if a frame has begun to come in; *got says so. */
+int wire_try(struct wire *wire, struct wire_frame *frame, bool *got, struct mf_error *err);
 
 /* The next frame, which must be of this type and have `bytes` bytes. Else MF_E_PEER. */
 int wire_expect(struct wire *wire, enum wire_type type, size_t bytes, struct wire_frame *frame,

@@ -23,11 +23,12 @@ enum stop_reason {
     STOP_IDLE = 8,     /* an attentive guest does not leave though it was asked to */
     STOP_RECALL = 16,  /* the same, and somebody has waited for it long enough */
     STOP_DESTROY = 32, /* the sandbox is being destroyed */
+    STOP_LOST = 128,   /* pages of the guest will never come; see arrival.h */
     STOP_PAUSE = 64,   /* look at pause.wanted; ends nothing by itself */
 };
 
 /* The reasons that end a guest which is busy with a call. */
-#define STOP_CALL (STOP_INTERRUPT | STOP_DEADLINE | STOP_CPU_TIME | STOP_DESTROY)
+#define STOP_CALL (STOP_INTERRUPT | STOP_DEADLINE | STOP_CPU_TIME | STOP_DESTROY | STOP_LOST)
 
 /*
  * The quiet times of an attentive guest, which the watchdog counts without a word from the

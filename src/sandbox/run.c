@@ -70,6 +70,9 @@ static int stop_error(struct mf_sandbox *sandbox, unsigned reasons, struct mf_er
 {
     if (reasons & STOP_DESTROY)
         return error_set(err, MF_E_STATE, "the sandbox is being destroyed");
+    if (reasons & STOP_LOST)
+        return error_set(err, MF_E_MOVED,
+                         "the source was lost before all pages of the guest were here");
     if (reasons & STOP_RECALL)
         return error_set(err, MF_E_PROTOCOL,
                          "the guest does not come back, though it has nothing to do");
@@ -164,6 +167,9 @@ static int answer_exchange(struct mf_sandbox *sandbox, struct run_result *result
     struct mf_abi_frame *frame;
     int rc = frame_copy(&sandbox->arena, &sandbox->exchange, offset,
                         sandbox->exchange.size - offset, false, &frame, err);
+    /* Its bytes may be those that never came. */
+    if (rc == 0 && arrival_is_lost(sandbox))
+        rc = stop_error(sandbox, limits_take_some(&sandbox->limits, STOP_LOST), err);
     if (rc == 0 && frame->kind != MF_ABI_FRAME_HOST_CALL)
         rc = error_set(err, MF_E_PROTOCOL, "the guest left a frame of kind %u", frame->kind);
     if (rc == 0)
@@ -218,6 +224,8 @@ static int answer_syscall(struct mf_sandbox *sandbox, struct run_result *result,
 static int answer_exit(struct mf_sandbox *sandbox, const struct vm_exit *exit,
                        struct run_result *result, bool *done, struct mf_error *err)
 {
+    if (arrival_is_lost(sandbox))
+        return stop_error(sandbox, limits_take_some(&sandbox->limits, STOP_LOST), err);
     switch (exit->kind) {
     case VM_EXIT_IO:
         return answer_port(sandbox, exit->port, result, done, err);
@@ -238,7 +246,7 @@ static int answer_exit(struct mf_sandbox *sandbox, const struct vm_exit *exit,
  */
 static void note_stop(struct mf_sandbox *sandbox, int code)
 {
-    if (code == MF_E_MOVED)
+    if (code == MF_E_MOVED && sandbox->stopped)
         return; /* pause_here has noted it */
     bool by_limit = code == MF_E_INTERRUPTED || code == MF_E_DEADLINE || code == MF_E_CPU_TIME;
     sandbox->stopped = by_limit && !sandbox->poisoned && sandbox->depth == 1 &&

@@ -437,6 +437,8 @@ void mf_sandbox_destroy(struct mf_sandbox *sandbox)
     if (!sandbox)
         return;
     attend_fini(sandbox);
+    if (sandbox->arrival)
+        sandbox->arrival->end(sandbox->arrival);
     limits_fini(&sandbox->limits);
     if (sandbox->vm)
         map_fini(sandbox);

@@ -14,6 +14,7 @@
  *   map.c       host memory in the guest
  *   attend.c    attentive sandboxes: calls without an exit; turn.c their callers' order
  *   saved.c     collect state, load state
+ *   arrival.c   pages that are still coming after a migration
  *   pause.c     standing still for another thread: who uses the sandbox
  */
 #ifndef SANDBOX_SANDBOX_H
@@ -23,6 +24,7 @@
 #include "abi/mailbox.h"
 #include "sandbox/addrspace.h"
 #include "sandbox/arena.h"
+#include "sandbox/arrival.h"
 #include "sandbox/host.h"
 #include "sandbox/image.h"
 #include "sandbox/limits.h"
@@ -100,6 +102,7 @@ struct mf_sandbox {
     struct syscall_state sys;
     struct limits limits;
     struct pause pause;
+    struct arrival *arrival; /* of pages that are still to come, or were; NULL: never */
     atomic_bool migrating; /* mf_migrate_out: what tracks pages is the migration's */
     /* What is left of the limits of a use that moved here in its middle, in ns; 0: as options. */
     uint64_t timeout_left_ns, cpu_left_ns;

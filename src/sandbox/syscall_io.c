@@ -234,6 +234,8 @@ static int64_t write_vector(struct syscall_call *call, struct vector *vector)
     for (;;) {
         bool faulted;
         uint64_t len = vector_gather(call, vector, bytes, sizeof(bytes), &faulted);
+        if (arrival_is_lost(call->sandbox))
+            return -EINTR;
         int64_t result = len > 0 ? write_chunk(call, fd, bytes, len) : 0;
         if (result < 0)
             return total > 0 ? (int64_t)total : result;

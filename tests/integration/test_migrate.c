@@ -234,6 +234,80 @@ static void test_nested(void **state)
     mf_sandbox_destroy(place.sandbox);
 }
 
+/* ---- guests that write faster than is copied ---- */
+
+/* It never gets below a limit of 1 ns, so it is held back more and more, and still is not. */
+static void test_throttled(void **state)
+{
+    uint64_t bytes = 8 << 20, rounds = 1 << 30;
+    struct place place = {.sandbox = create(NULL)};
+    struct move move = {.backend = backend, .make_host = make_host};
+    (void)state;
+    move.out.downtime_limit_ns = 1;
+    move.out.timeout_ns = 700 * NS_PER_MS;
+    assert_true(call(place.sandbox, "keep", &bytes, 1));
+    place_call(&place, "dirty", &rounds, 1);
+    sleep_ms(20);
+    move_sandbox(place.sandbox, &move);
+    assert_int_equal(move.out_rc, MF_E_DEADLINE);
+    assert_int_equal(move.outcome, MF_MIGRATE_HERE);
+    assert_true(move.summary.throttle >= 80);
+    mf_sandbox_interrupt(place.sandbox);
+    place_join(&place);
+    assert_int_equal(place.rc, MF_E_INTERRUPTED);
+    mf_sandbox_destroy(place.sandbox);
+}
+
+static bool can_postcopy(void)
+{
+    struct mf_sandbox *sandbox = create(NULL);
+    struct move move = {.backend = backend, .make_host = make_host, .out.postcopy = 1};
+    move_sandbox(sandbox, &move);
+    mf_sandbox_destroy(sandbox);
+    if (move.received)
+        mf_sandbox_destroy(move.received);
+    return move.out_rc == 0;
+}
+
+/* Goes on at the receiver before its pages are there, and all of them come. */
+static void test_postcopy(void **state)
+{
+    uint64_t bytes = 12 << 20, rounds = 200, expected;
+    struct place place = {.sandbox = create(NULL)};
+    (void)state;
+    if (!can_postcopy()) {
+        mf_sandbox_destroy(place.sandbox);
+        skip();
+    }
+    assert_true(call(place.sandbox, "keep", &bytes, 1));
+    expected = call(place.sandbox, "dirty", &rounds, 1);
+    mf_sandbox_destroy(place.sandbox);
+    for (int i = 0; i < 6; i++) {
+        struct move move = {.backend = i % 2 && other_backend ? other_backend : backend};
+        struct mf_error err;
+        place.sandbox = create(NULL);
+        assert_true(call(place.sandbox, "keep", &bytes, 1));
+        place_call(&place, "dirty", &rounds, 1);
+        sleep_ms(3);
+        move.out.postcopy = 1;
+        move.out.downtime_limit_ns = 1;
+        /* The call goes on while the source still serves pages. */
+        move_place(&place, &move);
+        place_join(&place);
+        bool in_the_middle = place.rc == MF_E_MOVED;
+        mf_sandbox_destroy(place.sandbox);
+        place.sandbox = move.received;
+        assert_int_equal(mf_migrate_wait(place.sandbox, 10000 * NS_PER_MS, &err), 0);
+        if (in_the_middle) {
+            place_resume(&place);
+            place_join(&place);
+        }
+        assert_int_equal(place.rc, 0);
+        assert_true(place.result == expected);
+        mf_sandbox_destroy(place.sandbox);
+    }
+}
+
 /* ---- refusals ---- */
 
 static int refuse(void *context, const struct mf_migrate_offer *offer, struct mf_host **host,
@@ -314,7 +388,8 @@ int main(void)
         cmocka_unit_test(test_pause),          cmocka_unit_test(test_pause_idle),
         cmocka_unit_test(test_idle),           cmocka_unit_test(test_back_and_forth),
         cmocka_unit_test(test_compressed),     cmocka_unit_test(test_across),
-        cmocka_unit_test(test_nested),         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_nested),         cmocka_unit_test(test_throttled),
+        cmocka_unit_test(test_postcopy),       cmocka_unit_test(test_refused),
         cmocka_unit_test(test_cancelled),
     };
     int failed = cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
