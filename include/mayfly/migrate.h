@@ -178,8 +178,8 @@ struct mf_migrate_in_options {
  * Takes a sandbox in. Returns when the source has committed: *out is this side's from
  * then on, and stands where the source's stood: mf_sandbox_stopped says what
  * mf_sandbox_resume goes on with. The source is told that it runs as soon as this returns.
- * Pages that are still missing after a post-copy come while it runs, over the channel, which
- * must live until mf_migrate_wait says that all are here, or mf_sandbox_destroy has returned;
+ * Pages that are still missing after a post-copy come while it runs, over the channel, whose
+ * context must live until mf_migrate_wait says that all are here, or mf_sandbox_destroy has returned;
  * if the source is lost before, the guest is stopped with MF_E_MOVED.
  * Errors: those of mf_migrate_out, MF_E_BACKEND (a CPU feature is missing; named), those of
  * mf_sandbox_create. *out is NULL then, and nothing is left.

@@ -38,7 +38,7 @@ const char *wire_type_name(unsigned type, char text[16])
 int wire_init(struct wire *wire, const struct mf_channel *channel, struct mf_error *err)
 {
     memset(wire, 0, sizeof *wire);
-    wire->channel = channel;
+    wire->channel = *channel;
     wire->out = malloc(sizeof(struct wire_head) + WIRE_FRAME_MOST);
     wire->in = malloc(WIRE_FRAME_MOST);
     if (wire->out && wire->in)
@@ -91,7 +91,7 @@ static int transfer_failed(long result, bool sending, struct mf_error *err)
 
 static int send_all(struct wire *wire, const uint8_t *data, size_t len, struct mf_error *err)
 {
-    const struct mf_channel *channel = wire->channel;
+    const struct mf_channel *channel = &wire->channel;
     uint64_t since = limits_now();
     if (check_deadline(wire, since, err) != 0)
         return MF_E_DEADLINE;
@@ -115,7 +115,7 @@ static int send_all(struct wire *wire, const uint8_t *data, size_t len, struct m
 
 static int receive_all(struct wire *wire, uint8_t *data, size_t len, struct mf_error *err)
 {
-    const struct mf_channel *channel = wire->channel;
+    const struct mf_channel *channel = &wire->channel;
     uint64_t since = limits_now();
     if (check_deadline(wire, since, err) != 0)
         return MF_E_DEADLINE;
@@ -260,7 +260,7 @@ int wire_receive(struct wire *wire, struct wire_frame *frame, struct mf_error *e
 
 int wire_try(struct wire *wire, struct wire_frame *frame, bool *got, struct mf_error *err)
 {
-    const struct mf_channel *channel = wire->channel;
+    const struct mf_channel *channel = &wire->channel;
     *got = false;
     long n = channel->read(channel->context, (uint8_t *)&wire->head + wire->head_have,
                            sizeof wire->head - wire->head_have, 0, err);

@@ -144,7 +144,7 @@ struct wire_refuse {
 #define WIRE_FRAME_MOST (1u << 20)
 
 struct wire {
-    const struct mf_channel *channel;
+    struct mf_channel channel; /* a copy: it may be used longer than the call lasts */
     uint64_t stall_ns;
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     /* Looked at while waiting; anything but 0 ends the wait with MF_E_CANCELLED. May be NULL. */

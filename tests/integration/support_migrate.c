@@ -55,6 +55,8 @@ void move_sandbox(struct mf_sandbox *sandbox, struct move *move)
     if (!move->fds_given)
         shutdown(pair[0], SHUT_WR);
     pthread_join(thread, NULL);
+    if (move->received)
+        mf_migrate_wait(move->received, UINT64_C(30000000000), NULL);
     if (!move->fds_given) {
         close(pair[0]);
         close(pair[1]);

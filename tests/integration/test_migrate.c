@@ -149,6 +149,26 @@ static void test_idle(void **state)
     mf_sandbox_destroy(move.received);
 }
 
+/*
+ * After a move: goes on with what was stopped, or makes the call again when it had ended before, or
+ * not begun. True when it was stopped in its middle.
+ */
+static bool go_on(struct place *place, uint64_t expected, const char *function,
+                  const uint64_t *args, size_t nargs)
+{
+    if (mf_sandbox_stopped(place->sandbox) == MF_STOPPED_CALL) {
+        assert_int_equal(place->rc, MF_E_MOVED);
+        place_resume(place);
+        return true;
+    }
+    if (place->rc != MF_E_MOVED) {
+        assert_int_equal(place->rc, 0);
+        assert_true(place->result == expected);
+    }
+    place_call(place, function, args, nargs);
+    return false;
+}
+
 /* A call that is moved again and again, from thread to thread. */
 static void chain_moves(enum mf_backend even, enum mf_backend odd, unsigned moves, int compress)
 {
@@ -162,21 +182,9 @@ static void chain_moves(enum mf_backend even, enum mf_backend odd, unsigned move
         sleep_ms(1 + i % 5);
         move_place(&place, &move);
         place_join(&place);
-        bool in_the_middle = place.rc == MF_E_MOVED;
-        if (!in_the_middle) {
-            /* It had ended before it was moved: again. */
-            assert_int_equal(place.rc, 0);
-            assert_true(place.result == expected);
-        }
         mf_sandbox_destroy(place.sandbox);
         place.sandbox = move.received;
-        moved += in_the_middle;
-        assert_int_equal(mf_sandbox_stopped(move.received),
-                         in_the_middle ? MF_STOPPED_CALL : MF_STOPPED_NOTHING);
-        if (in_the_middle)
-            place_resume(&place);
-        else
-            place_call(&place, "chain", args, 3);
+        moved += go_on(&place, expected, "chain", args, 3);
     }
     place_join(&place);
     assert_int_equal(place.rc, 0);
@@ -220,13 +228,7 @@ static void test_nested(void **state)
         place_join(&place);
         mf_sandbox_destroy(place.sandbox);
         place.sandbox = move.received;
-        if (place.rc == 0) {
-            assert_true(place.result == expected);
-            place_call(&place, "visit", &n, 1);
-        } else {
-            assert_int_equal(place.rc, MF_E_MOVED);
-            place_resume(&place);
-        }
+        go_on(&place, expected, "visit", &n, 1);
     }
     place_join(&place);
     assert_int_equal(place.rc, 0);
@@ -294,14 +296,11 @@ static void test_postcopy(void **state)
         /* The call goes on while the source still serves pages. */
         move_place(&place, &move);
         place_join(&place);
-        bool in_the_middle = place.rc == MF_E_MOVED;
         mf_sandbox_destroy(place.sandbox);
         place.sandbox = move.received;
         assert_int_equal(mf_migrate_wait(place.sandbox, 10000 * NS_PER_MS, &err), 0);
-        if (in_the_middle) {
-            place_resume(&place);
-            place_join(&place);
-        }
+        go_on(&place, expected, "dirty", &rounds, 1);
+        place_join(&place);
         assert_int_equal(place.rc, 0);
         assert_true(place.result == expected);
         mf_sandbox_destroy(place.sandbox);

@@ -53,14 +53,19 @@ MF_EXPORT(chain, "u64 chain(u64 seed, u64 rounds, u64 npages)");
 static uint8_t *kept;
 static uint64_t kept_bytes;
 
-static struct mf_value keep(const struct mf_value *arg)
+static void fill(void)
 {
-    kept_bytes = arg[0].u64;
-    kept = malloc(kept_bytes);
-    for (uint64_t i = 0; kept && i < kept_bytes; i += 8) {
+    for (uint64_t i = 0; i < kept_bytes; i += 8) {
         uint64_t value = mix(i);
         memcpy(kept + i, &value, sizeof value);
     }
+}
+
+static struct mf_value keep(const struct mf_value *arg)
+{
+    kept = malloc(arg[0].u64);
+    kept_bytes = kept ? arg[0].u64 : 0;
+    fill();
     return mf_bool(kept != NULL);
 }
 MF_EXPORT(keep, "bool keep(u64 bytes)");
@@ -79,10 +84,11 @@ static struct mf_value check(const struct mf_value *arg)
 }
 MF_EXPORT(check, "u64 check()");
 
-/* Writes to all of it, again and again, `rounds` times; the last word of each page counts. */
+/* Fills it anew and writes to each of its pages, again and again, `rounds` times. */
 static struct mf_value dirty(const struct mf_value *arg)
 {
     uint64_t sum = 0;
+    fill();
     for (uint64_t round = 0; round < arg[0].u64; round++)
         for (uint64_t i = 0; i + PAGE <= kept_bytes; i += PAGE) {
             uint64_t value;
