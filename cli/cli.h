@@ -57,6 +57,12 @@ int cmd_doctor(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
 int cmd_asm(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_receive(int argc, char **argv);
+int cmd_migrate(int argc, char **argv);
 
 /*
  * All options of all commands: X(name, short letter or 0, argument or NULL,
@@ -94,7 +100,8 @@ int cmd_asm(int argc, char **argv);
     X(VM, "vm", 'v', "FILE", "a machine: its configuration file, or its program; repeatable")      \
     X(SNAPSHOT, "snapshot", 's', "FILE",                                                           \
       "start from it: the machine before this option, else the next one")                          \
-    X(NAME, "name", 0, "NAME", "what the machine before this option, else the next, is called")    \
+    X(NAME, "name", 0, "NAME",                                                                     \
+      "for 'mayfly ps' and others; vm: of the machine before this option, else the next")          \
     X(SCHEDULE, "schedule", 0, "HOW",                                                              \
       "parallel (default), or round-robin: in turns of their slices")                              \
     X(SNAPSHOT_FORMAT, "snapshot-format", 0, "FORMAT",                                             \
@@ -106,6 +113,20 @@ int cmd_asm(int argc, char **argv);
     X(MAX_INSTRUCTIONS, "max-instructions", 0, "N",                                                \
       "what each machine may execute (default none)")                                              \
     X(DELAYED_BRANCHES, "delayed-branches", 0, NULL, "branches of assembly have delay slots")      \
+    X(LISTEN, "listen", 0, "ADDR", "where to wait: unix:PATH, tcp:HOST:PORT or tls:HOST:PORT")     \
+    X(MAX, "max", 0, "N", "how many sandboxes to run at once (default 4)")                         \
+    X(MEMORY_LIMIT, "memory-limit", 0, "SIZE", "refuse guests with more memory (default none)")    \
+    X(CERT, "cert", 0, "FILE", "tls: this side's certificate (PEM)")                               \
+    X(KEY, "key", 0, "FILE", "tls: its private key (PEM)")                                         \
+    X(CA, "ca", 0, "FILE", "tls: the authority that the other side's is to be of (PEM)")           \
+    X(PSK_FILE, "psk-file", 0, "FILE", "tls: instead of them a key that both sides have (hex)")    \
+    X(INSECURE, "insecure", 0, NULL, "allow tcp: beyond this host: anybody can read and change it") \
+    X(DOWNTIME_LIMIT, "downtime-limit", 0, "TIME",                                                 \
+      "how long the guest may stand still (default 10ms)")                                         \
+    X(POSTCOPY, "postcopy", 0, NULL,                                                               \
+      "a guest that writes too fast goes on there before its pages")                               \
+    X(FOLLOW, "follow", 0, NULL, "this terminal stays the guest's, and its exit status")           \
+    X(CANCEL, "cancel", 0, NULL, "cancel the migration of NAME that goes on")                      \
     X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
     X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
     X(COLOR, "color", 0, "auto|always|never", "colours (default auto: on a terminal)")             \
@@ -144,9 +165,13 @@ struct cli_options {
     const char *guests;
     const char *compare, *profile, *svg; /* NULL: not given */
     const char *output, *parent, *store, *tag;
+    const char *name; /* of commands that do not keep the order */
     const char **calls; /* of --call; freed by cli_options_fini */
     size_t ncalls;
     uint64_t after_ns;
+    const char *listen, *cert, *key, *ca, *psk_file; /* NULL: not given */
+    uint64_t max, memory_limit, downtime_ns;
+    bool insecure, postcopy, follow, cancel;
     uint64_t max_instructions;
     struct cli_word *words; /* of commands that keep the order; freed by cli_options_fini */
     size_t nwords;

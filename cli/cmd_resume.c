@@ -1,12 +1,18 @@
 /*
  * mayfly resume: lets what a snapshot froze run on, in a sandbox of its own. It ends as it
- * would have ended: a program with its exit status, a call with its result.
+ * would have ended: a program with its exit status, a call with its result. With the name of a
+ * running sandbox that was paused it lets that one go on.
  */
+#include "cmd_control.h"
+#include "control_client.h"
 #include "guest.h"
+#include "names.h"
 #include "snapfile.h"
 #include "values.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 /* Opens the snapshot and sees that there is something to go on with. */
 static int open_frozen(struct guest *guest, const char *path)
@@ -78,21 +84,76 @@ static int resume(struct guest *guest, const char *path)
     return cli_finish(exit_status);
 }
 
+/* ---- a name ---- */
+
+/*
+ * Whether the operand is the name of a running sandbox: it has no slash and there is one.
+ * CLI_USAGE when there is a snapshot of that name, too; other files do not count, because
+ * nobody can mean them.
+ */
+static int read_operand(const char *operand, bool json, bool *is_name)
+{
+    *is_name = names_are_valid(operand, strlen(operand)) && control_client_finds(operand);
+    if (!*is_name || !snapfile_recognise(operand))
+        return CLI_GO_ON;
+    return cli_usage_error("resume", json,
+                           "'%s' is a running sandbox, and a snapshot file here: write ./%s for "
+                           "the file, or go to another directory for the sandbox",
+                           operand, operand);
+}
+
+/* Options say how a sandbox is made; the one that is running was made already. */
+static int resume_name(const char *name, const struct cli_options *options)
+{
+    const char *given = options->backend != MF_BACKEND_AUTO ? "--backend"
+                        : options->timeout_ns != 0          ? "--timeout"
+                        : options->cpu_time_ns != 0         ? "--cpu-time"
+                        : options->max_output_bytes != 0    ? "--max-output"
+                        : options->store != NULL            ? "--store"
+                        : options->name != NULL             ? "--name"
+                        : options->time                     ? "--time"
+                        : options->verbose                  ? "--verbose"
+                                                            : NULL;
+
+    if (given != NULL)
+        return cli_usage_error("resume", options->json, "%s: '%s' is a sandbox that is running",
+                               given, name);
+    return control_resume_name(name, options);
+}
+
+static int resume_operand(const char *operand, const struct cli_options *options)
+{
+    struct guest guest;
+    bool is_name;
+
+    int status = read_operand(operand, options->json, &is_name);
+    if (status != CLI_GO_ON)
+        return status;
+    if (is_name)
+        return resume_name(operand, options);
+    if (names_are_valid(operand, strlen(operand)) && access(operand, F_OK) != 0) {
+        mf_fail(&guest.err, MF_E_SYSTEM,
+                "there is no file '%.64s' here, and no sandbox called so is running", operand);
+        return cli_library_error("resume", options->json, &guest.err);
+    }
+    guest_init(&guest, "resume", options);
+    status = resume(&guest, operand);
+    guest_fini(&guest);
+    return status;
+}
+
 int cmd_resume(int argc, char **argv)
 {
     struct cli_options options;
-    struct guest guest;
     int status = cli_options_parse(argc, argv, &options);
 
     if (status == CLI_GO_ON && options.noperands != 1)
         status = cli_usage_error("resume", options.json,
-                                 options.noperands == 0 ? "which snapshot?"
-                                                        : "one snapshot at a time");
-    if (status == CLI_GO_ON) {
-        guest_init(&guest, "resume", &options);
-        status = resume(&guest, options.operands[0]);
-        guest_fini(&guest);
-    }
+                                 options.noperands == 0
+                                     ? "which snapshot, or running sandbox?"
+                                     : "one snapshot at a time");
+    if (status == CLI_GO_ON)
+        status = resume_operand(options.operands[0], &options);
     cli_options_fini(&options);
     return status;
 }

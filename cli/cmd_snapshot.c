@@ -1,8 +1,11 @@
 /*
  * mayfly snapshot: commands over snapshot files, found in one table like those of main.c.
  * `create` is in snapshot_create.c, `inspect` in snapshot_show.c, `diff` in snapshot_diff.c,
- * `export` and `import` in snapshot_oci.c; `verify` is here.
+ * `export` and `import` in snapshot_oci.c; `take` and `verify` are here.
  */
+#include "cmd_control.h"
+#include "control_client.h"
+#include "names.h"
 #include "snapfile.h"
 #include "snapshot.h"
 #include "text.h"
@@ -38,6 +41,22 @@ static const struct snapshot_command commands[] = {
                            CLI_OPT_MEMORY | CLI_OPT_STACK | CLI_OPT_MAILBOX | CLI_OPT_TIMEOUT |
                            CLI_OPT_CPU_TIME | CLI_OPT_MAX_OUTPUT | CLI_OPT_ENV | CLI_OPT_TIME |
                            CLI_OPT_JSON | CLI_OPT_VERBOSE | CLI_OPT_HELP,
+            },
+    },
+    {
+        .word = "take",
+        .run = snapshot_take,
+        .command =
+            {
+                .name = "snapshot take",
+                .synopsis = "[OPTION...] NAME FILE",
+                .summary = "Write the state of a running sandbox to a file; it goes on.",
+                .details =
+                    "NAME was given by --name; 'mayfly ps' shows what is running. It stands still\n"
+                    "while its memory is copied, and not while the file is written.\n"
+                    "'mayfly snapshot NAME FILE' is the same when NAME is no command here.\n"
+                    "FILE is replaced when it is a snapshot, in one step; nothing else is.\n",
+                .options = CLI_OPT_COMPRESS | CLI_OPT_JSON | CLI_OPT_HELP,
             },
     },
     {
@@ -122,6 +141,18 @@ int snapshot_inspect(const char *name, struct cli_options *options)
     return snapshot_show(name, path, options);
 }
 
+/* ---- take ---- */
+
+int snapshot_take(const char *name, struct cli_options *options)
+{
+    if (options->noperands != 2)
+        return cli_usage_error(name, options->json,
+                               options->noperands == 0   ? "which sandbox?"
+                               : options->noperands == 1 ? "to which file?"
+                                                         : "one sandbox, and one file");
+    return control_snapshot_name(name, options->operands[0], options->operands[1], options);
+}
+
 /* ---- verify ---- */
 
 static int verify_file(const char *path, const struct cli_options *options,
@@ -191,7 +222,17 @@ static int unknown(const char *word)
             return cli_usage_error("snapshot", false, "there is no '%s'; did you mean '%s'?", word,
                                    commands[i].word);
     }
-    return cli_usage_error("snapshot", false, "there is no '%s'", word);
+    return cli_usage_error("snapshot", false,
+                           "there is no command '%s', and no sandbox called so is running", word);
+}
+
+static const struct snapshot_command *find(const char *word)
+{
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (strcmp(word, commands[i].word) == 0)
+            return &commands[i];
+    }
+    return NULL;
 }
 
 static int run(const struct snapshot_command *command, int argc, char **argv)
@@ -209,12 +250,14 @@ int cmd_snapshot(int argc, char **argv)
 {
     if (argc < 2)
         return cli_usage_error("snapshot", false,
-                               "what? create, inspect, verify, diff, export or import");
+                               "what? create, take, inspect, verify, diff, export or import");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return cli_command_help(cli_command_find("snapshot"));
-    for (size_t i = 0; i < NCOMMANDS; i++) {
-        if (strcmp(argv[1], commands[i].word) == 0)
-            return run(&commands[i], argc - 1, argv + 1);
-    }
+    const struct snapshot_command *command = find(argv[1]);
+    if (command != NULL)
+        return run(command, argc - 1, argv + 1);
+    /* No command: the name of a running sandbox, in the place of `take NAME`. */
+    if (names_are_valid(argv[1], strlen(argv[1])) && control_client_finds(argv[1]))
+        return run(find("take"), argc, argv);
     return unknown(argv[1]);
 }

@@ -3,7 +3,9 @@
  * line means, where the guest program is found, and what is told at the end.
  */
 #include "cli.h"
+#include "control.h"
 #include "interrupt.h"
+#include "names.h"
 #include "report.h"
 
 #include "machine/host/debug.h"
@@ -12,6 +14,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +40,8 @@ struct vm_session {
     struct vmm_machine *machines;
     size_t nmachines; /* of them initialised */
     bool *unread;     /* its configuration could not be read */
+    struct vmm_gate *gates;  /* of the machines with a name */
+    struct control *control; /* NULL: none has one */
     bool quit_early;  /* the debugger's user */
 };
 
@@ -61,6 +66,21 @@ static int assign(struct vm_session *session, const char *option, const char *te
     return CLI_GO_ON;
 }
 
+/* Names are looked for: each is one machine's. */
+static int check_name(const struct vm_session *session, const char *name)
+{
+    bool json = session->options.json;
+    struct mf_error err;
+
+    if (names_check(name, &err) != MF_OK)
+        return cli_library_error("vm", json, &err);
+    for (size_t i = 0; i < session->norders; i++) {
+        if (session->orders[i].name != NULL && strcmp(session->orders[i].name, name) == 0)
+            return cli_usage_error("vm", json, "--name %s: for two machines", name);
+    }
+    return CLI_GO_ON;
+}
+
 static int read_words(struct vm_session *session)
 {
     const char *snapshot = NULL, *name = NULL;
@@ -74,8 +94,10 @@ static int read_words(struct vm_session *session)
             status = assign(session, "-s", word->text, last != NULL ? &last->snapshot : NULL,
                             &snapshot);
         } else if (word->option == CLI_INDEX_NAME) {
-            status = assign(session, "--name", word->text, last != NULL ? &last->name : NULL,
-                            &name);
+            status = check_name(session, word->text);
+            if (status == CLI_GO_ON)
+                status = assign(session, "--name", word->text, last != NULL ? &last->name : NULL,
+                                &name);
         } else {
             session->orders[session->norders++] =
                 (struct order){word->text, word->option < 0, snapshot, name};
@@ -105,7 +127,9 @@ static int read_command_line(struct vm_session *session)
     session->orders = calloc(most, sizeof session->orders[0]);
     session->machines = calloc(most, sizeof session->machines[0]);
     session->unread = calloc(most, sizeof session->unread[0]);
-    if (session->orders == NULL || session->machines == NULL || session->unread == NULL)
+    session->gates = calloc(most, sizeof session->gates[0]);
+    if (session->orders == NULL || session->machines == NULL || session->unread == NULL ||
+        session->gates == NULL)
         return no_memory(session);
     int status = read_words(session);
     if (status != CLI_GO_ON)
@@ -250,6 +274,79 @@ static int prepare(struct vm_session *session)
     return open_guest(session);
 }
 
+/* ---- under names ---- */
+
+static struct mf_sandbox *named_sandbox(void *context)
+{
+    return atomic_load(&((struct vmm_machine *)context)->sandbox);
+}
+
+static uint64_t named_memory(void *context)
+{
+    return ((const struct vmm_machine *)context)->config.memory_bytes;
+}
+
+static void stop_named(void *context)
+{
+    vmm_machine_stop(context);
+}
+
+/* A snapshot of a machine is one that machines can start from: between two turns. */
+static int hold_named(void *context, uint64_t timeout_ns, struct mf_error *err)
+{
+    return vmm_gate_hold(((struct vmm_machine *)context)->gate, timeout_ns, err);
+}
+
+static void release_named(void *context)
+{
+    vmm_gate_release(((struct vmm_machine *)context)->gate);
+}
+
+static const char *state_of_named(void *context)
+{
+    const struct vmm_machine *machine = context;
+
+    return atomic_load(&machine->gate->ended) ? "ended" : NULL;
+}
+
+static int give_name(struct vm_session *session, size_t i, struct mf_error *err)
+{
+    struct vmm_machine *machine = &session->machines[i];
+    struct control_target_options target = {
+        .name = session->orders[i].name,
+        .kind = "vm",
+        .sandbox = named_sandbox,
+        .memory_bytes = named_memory,
+        .stop = stop_named,
+        .hold = hold_named,
+        .release = release_named,
+        .state = state_of_named,
+        .context = machine,
+    };
+
+    int status = vmm_gate_init(&session->gates[i], err);
+    if (status != MF_OK)
+        return status;
+    machine->gate = &session->gates[i];
+    machine->gate->shared = session->options.round_robin;
+    if (session->control == NULL)
+        status = control_open(&session->control, err);
+    return status == MF_OK ? control_add(session->control, &target, NULL, err) : status;
+}
+
+/* Makes the machines with a --name known, all of them at one socket. */
+static int give_names(struct vm_session *session)
+{
+    struct mf_error err;
+
+    for (size_t i = 0; i < session->nmachines; i++) {
+        if (session->orders[i].name != NULL && !session->unread[i] &&
+            give_name(session, i, &err) != MF_OK)
+            return cli_library_error("vm", session->options.json, &err);
+    }
+    return CLI_GO_ON;
+}
+
 /* Runs those that could be read, all others having failed already. */
 static int run_machines(struct vm_session *session)
 {
@@ -283,7 +380,8 @@ static int status_of(const struct vmm_machine *machine)
     case VMM_DEADLINE:
         return CLI_DEADLINE;
     case VMM_INTERRUPTED:
-        return CLI_SIGNALLED + interrupt_signal();
+        /* By a signal; otherwise by `mayfly stop`, which stands for one. */
+        return CLI_SIGNALLED + (interrupt_signal() != 0 ? interrupt_signal() : SIGTERM);
     default:
         return machine->err.code == MF_OK ? CLI_HOST_ERROR
                : machine->err.code == MF_E_ARGUMENT ? CLI_HOST_ERROR
@@ -375,12 +473,17 @@ static int report(const struct vm_session *session)
 
 static void end_session(struct vm_session *session)
 {
-    for (size_t i = 0; i < session->nmachines; i++)
+    control_close(session->control);
+    for (size_t i = 0; i < session->nmachines; i++) {
         vmm_machine_close(&session->machines[i]);
+        if (session->machines[i].gate != NULL)
+            vmm_gate_fini(session->machines[i].gate);
+    }
     mf_image_close(session->common.guest);
     free(session->machines);
     free(session->orders);
     free(session->unread);
+    free(session->gates);
     cli_options_fini(&session->options);
 }
 
@@ -395,8 +498,10 @@ int cmd_vm(int argc, char **argv)
         status = prepare(&session);
     if (status == CLI_GO_ON) {
         make_machines(&session);
-        status = run_machines(&session);
+        status = give_names(&session);
     }
+    if (status == CLI_GO_ON)
+        status = run_machines(&session);
     if (status == CLI_GO_ON)
         status = report(&session);
     end_session(&session);

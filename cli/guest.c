@@ -4,9 +4,11 @@
  */
 #include "guest.h"
 #include "interrupt.h"
+#include "names.h"
 #include "snapfile.h"
 #include "text.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +26,7 @@ void guest_init(struct guest *guest, const char *command, const struct cli_optio
     memset(guest, 0, sizeof *guest);
     guest->command = command;
     guest->options = options;
+    moving_init(&guest->moving);
     guest->io.verbose = options->verbose;
     guest->io.output_to_stderr = options->json;
 }
@@ -122,7 +125,55 @@ static int create_new(struct guest *guest, char **args, uint64_t input_bytes,
     if (options->memory_bytes == 0)
         options->memory_bytes =
             choose_memory(guest, options->stack_bytes, options->mailbox_bytes, input_bytes);
+    guest->memory_bytes = options->memory_bytes;
     return mf_sandbox_create(guest->image, NULL, options, &guest->sandbox, &guest->err);
+}
+
+/* ---- under a name ---- */
+
+static struct mf_sandbox *named_sandbox(void *context)
+{
+    return ((const struct guest *)context)->sandbox;
+}
+
+static uint64_t named_memory(void *context)
+{
+    const struct guest *guest = context;
+    struct mf_snapshot_info info = {.size = sizeof info};
+
+    if (guest->snapshot == NULL)
+        return guest->memory_bytes;
+    mf_snapshot_get_info(guest->snapshot, &info);
+    return info.memory_bytes;
+}
+
+/* Whoever waits for the answer to a call waits here. */
+static bool guest_can_move(const struct guest *guest)
+{
+    return strcmp(guest->command, "run") == 0;
+}
+
+static void stop_named(void *context)
+{
+    (void)context;
+    interrupt_raise(SIGTERM);
+}
+
+/* Makes it known before it runs. Nothing of it changes until guest_fini has closed the control. */
+static int give_name(struct guest *guest)
+{
+    struct control_target_options target = {
+        .name = guest->options->name,
+        .kind = guest->command,
+        .sandbox = named_sandbox,
+        .memory_bytes = named_memory,
+        .stop = stop_named,
+        .moving = guest_can_move(guest) ? &guest->moving : NULL,
+        .context = guest,
+    };
+
+    int status = control_open(&guest->control, &guest->err);
+    return status == MF_OK ? control_add(guest->control, &target, NULL, &guest->err) : status;
 }
 
 int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
@@ -139,6 +190,8 @@ int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
     };
 
     int status = guest->snapshot != NULL ? check_snapshot_options(guest, args) : MF_OK;
+    if (status == MF_OK && given->name != NULL)
+        status = names_check(given->name, &guest->err);
     if (status != MF_OK)
         return status;
     guestio_init(&guest->io, &options.io);
@@ -160,7 +213,7 @@ int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
         text_print_line_safe(stderr, mf_sandbox_backend_reason(guest->sandbox));
         fputc('\n', stderr);
     }
-    return MF_OK;
+    return given->name != NULL ? give_name(guest) : MF_OK;
 }
 
 int guest_start(struct guest *guest)
@@ -214,11 +267,14 @@ void guest_report(const struct guest *guest, const char *phase)
 
 void guest_fini(struct guest *guest)
 {
+    control_close(guest->control);
+    moving_fini(&guest->moving);
     interrupt_watch(NULL);
     mf_sandbox_destroy(guest->sandbox);
     if (guest->snapshot == NULL)
         mf_image_close(guest->image);
     mf_snapshot_close(guest->snapshot);
+    guest->control = NULL;
     guest->sandbox = NULL;
     guest->image = NULL;
     guest->snapshot = NULL;

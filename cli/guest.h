@@ -3,7 +3,9 @@
 #define CLI_GUEST_H
 
 #include "cli.h"
+#include "control.h"
 #include "guestio.h"
+#include "moving.h"
 #include "report.h"
 
 struct guest {
@@ -14,6 +16,9 @@ struct guest {
     struct mf_snapshot *snapshot; /* what was opened, or NULL; it holds `image` then */
     bool resumes;                 /* set by commands that let a frozen guest run on */
     struct mf_sandbox *sandbox;
+    uint64_t memory_bytes;   /* of the guest */
+    struct control *control; /* with --name; else NULL */
+    struct moving moving;    /* to another host */
     struct guestio io;
     struct report_times times;
     struct mf_error err;
@@ -32,7 +37,8 @@ int guest_open(struct guest *guest, const char *path);
  * Makes the sandbox: `args` is argv of main or NULL; `input_bytes` is what its calls will
  * be given; `max_output_bytes` is used where the options say nothing (0: the library's
  * default). A snapshot has all but the limits already: options that say otherwise are
- * refused. From then on signals stop the guest. With --verbose says which backend it is.
+ * refused. From then on signals stop the guest, and others find it under the name of --name.
+ * With --verbose says which backend it is.
  * Returns 0 or MF_E_*.
  */
 int guest_create(struct guest *guest, char **args, uint64_t input_bytes,

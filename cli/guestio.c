@@ -16,30 +16,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/*
- * The library's own deadline is a little later than the one here, and it shall
- * have noticed it when a wait ends: otherwise the guest would see the failed read.
- */
-#define DEADLINE_GRACE_MS 100
-
-static bool deadline_is_over(const struct guestio *io)
-{
-    return io->deadline_ns != 0 && report_now() >= io->deadline_ns;
-}
+/* How often a wait ends, so that a guest that waits can be made to stand still. */
+#define WAIT_SLICE_MS 100
 
 /* How long poll may wait, in ms. */
 static int wait_ms(const struct guestio *io)
 {
-    if (io->deadline_ns == 0)
-        return -1;
     uint64_t now = report_now();
-    uint64_t ms = now >= io->deadline_ns ? 0 : (io->deadline_ns - now) / 1000000;
-    return ms >= INT_MAX - DEADLINE_GRACE_MS ? INT_MAX : (int)ms + DEADLINE_GRACE_MS;
+    if (io->deadline_ns == 0 || io->deadline_ns > now + WAIT_SLICE_MS * UINT64_C(1000000))
+        return WAIT_SLICE_MS;
+    return io->deadline_ns > now ? (int)((io->deadline_ns - now) / 1000000) + 1 : 1;
 }
 
 /*
- * Waits until `fd` is ready. 0, or -EINTR after a signal or the deadline: then
- * the library stops the guest before its next instruction, or very soon after.
+ * Waits until `fd` is ready. 0, or -EINTR after a signal, a while, or the deadline: the
+ * library asks again unless the guest is to stop or to stand still.
  */
 static int wait_ready(const struct guestio *io, int fd, short events)
 {
@@ -48,16 +39,10 @@ static int wait_ready(const struct guestio *io, int fd, short events)
         {.fd = fd, .events = events},
     };
 
-    for (;;) {
-        int n = poll(fds, 2, wait_ms(io));
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        if (n > 0 && fds[0].revents == 0)
-            return 0;
-        /* A signal of the library (kvm) says that it has noticed its deadline. */
-        if (n >= 0 || deadline_is_over(io))
-            return -EINTR;
-    }
+    int n = poll(fds, 2, wait_ms(io));
+    if (n < 0 && errno != EINTR && errno != EAGAIN)
+        return -errno;
+    return n > 0 && fds[0].revents == 0 ? 0 : -EINTR;
 }
 
 static ssize_t guest_read(void *context, void *buf, size_t len)

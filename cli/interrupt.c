@@ -21,17 +21,22 @@ static _Atomic(struct mf_sandbox *) watched;
 static atomic_int received;
 static int wake_pipe[2] = {-1, -1};
 
-static void on_signal(int number)
+void interrupt_raise(int number)
 {
-    int saved = errno;
-
     atomic_store(&received, number);
     struct mf_sandbox *sandbox = atomic_load(&watched);
     if (sandbox != NULL)
         mf_sandbox_interrupt(sandbox);
-    /* The pipe is never full: each signal comes once (SA_RESETHAND). */
+    /* A pipe that is full is readable as well. */
     ssize_t n = write(wake_pipe[1], "", 1);
     (void)n;
+}
+
+static void on_signal(int number)
+{
+    int saved = errno;
+
+    interrupt_raise(number);
     errno = saved;
 }
 

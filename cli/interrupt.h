@@ -16,6 +16,12 @@ int interrupt_init(struct mf_error *err);
 /* The sandbox to stop from now on, or NULL before it is destroyed. */
 void interrupt_watch(struct mf_sandbox *sandbox);
 
+/*
+ * As if that signal had come. Any thread, but the watched sandbox must not be going away
+ * meanwhile. Unlike a signal it may come again and again.
+ */
+void interrupt_raise(int number);
+
 /* The signal that came, or 0. */
 int interrupt_signal(void);
 

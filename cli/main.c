@@ -21,7 +21,7 @@ static const struct cli_command commands[] = {
         .summary = "Run a static x86-64 Linux program in a micro-VM.",
         .details = "Standard input, output and error and the exit status are the program's. It\n"
                    "sees no files, no network and no environment but what --env gives.\n",
-        .options = OPTIONS_OF_GUESTS | CLI_OPT_STORE,
+        .options = OPTIONS_OF_GUESTS | CLI_OPT_STORE | CLI_OPT_NAME,
         .stop_at_operand = true,
     },
     {
@@ -40,7 +40,7 @@ static const struct cli_command commands[] = {
                    "With --batch and no function, each line of standard input is a call:\n"
                    "FUNCTION [ARG...], with quotes as in a shell. Each has a line of output.\n",
         .options = OPTIONS_OF_GUESTS | CLI_OPT_STORE | CLI_OPT_MAILBOX | CLI_OPT_JSON |
-                   CLI_OPT_REPEAT | CLI_OPT_BATCH | CLI_OPT_ATTENTIVE,
+                   CLI_OPT_REPEAT | CLI_OPT_BATCH | CLI_OPT_ATTENTIVE | CLI_OPT_NAME,
         .stop_at_operand = true,
     },
     {
@@ -61,6 +61,7 @@ static const struct cli_command commands[] = {
                    "  create IMAGE -o FILE               start a guest, make calls, freeze it\n"
                    "  create --run PROGRAM --after TIME -o FILE\n"
                    "                                     freeze a program that is running\n"
+                   "  take NAME FILE                     freeze a copy of a running sandbox\n"
                    "  inspect FILE                       show what a snapshot holds\n"
                    "  verify FILE...                     check all bytes of snapshots\n"
                    "  diff FILE FILE                     show which pages differ\n"
@@ -75,13 +76,72 @@ static const struct cli_command commands[] = {
     {
         .name = "resume",
         .run = cmd_resume,
-        .synopsis = "[OPTION...] FILE",
-        .summary = "Let what a snapshot froze run on.",
+        .synopsis = "[OPTION...] FILE  or  NAME",
+        .summary = "Let what a snapshot froze, or 'mayfly pause' paused, run on.",
         .details = "A program has the standard streams of this command, and its exit status is\n"
                    "that of the command. A call prints its result, as 'mayfly call' does. The\n"
-                   "snapshot stays as it is: it can be resumed any number of times, anywhere.\n",
+                   "snapshot stays as it is: it can be resumed any number of times, anywhere.\n"
+                   "NAME is a running sandbox that was paused. An operand with a slash is a\n"
+                   "file; when a sandbox has the name of a snapshot here, ./NAME is the file.\n",
         .options = CLI_OPT_BACKEND | CLI_OPT_TIMEOUT | CLI_OPT_CPU_TIME | CLI_OPT_MAX_OUTPUT |
-                   CLI_OPT_STORE | CLI_OPT_TIME | CLI_OPT_JSON | CLI_OPT_VERBOSE | CLI_OPT_HELP,
+                   CLI_OPT_STORE | CLI_OPT_NAME | CLI_OPT_TIME | CLI_OPT_JSON | CLI_OPT_VERBOSE |
+                   CLI_OPT_HELP,
+    },
+    {
+        .name = "ps",
+        .run = cmd_ps,
+        .synopsis = "[OPTION...]",
+        .summary = "Show the sandboxes that run here under a name.",
+        .details = "'mayfly run', 'call', 'resume' and 'vm' give one with --name NAME.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "stats",
+        .run = cmd_stats,
+        .synopsis = "[OPTION...] NAME",
+        .summary = "Show the counters of a running sandbox.",
+        .details = "The guest stands still for a moment, so that they belong together.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "pause",
+        .run = cmd_pause,
+        .synopsis = "[OPTION...] NAME",
+        .summary = "Make a running sandbox stand still.",
+        .details = "'mayfly resume NAME' lets it go on. Its time limits stand still, too.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "stop",
+        .run = cmd_stop,
+        .synopsis = "[OPTION...] NAME",
+        .summary = "End a running sandbox, and wait for its end.",
+        .details = "It ends as with SIGTERM: the exit status of its command is 143.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "receive",
+        .run = cmd_receive,
+        .synopsis = "[OPTION...] --listen ADDR",
+        .summary = "Wait for sandboxes that move here, and run them.",
+        .details = "They come by 'mayfly migrate', and are shown by 'mayfly ps'. What they print goes\n"
+                   "to this command's output unless they are followed. Ends on SIGINT or SIGTERM.\n",
+        .options = CLI_OPT_LISTEN | CLI_OPT_MAX | CLI_OPT_MEMORY_LIMIT | CLI_OPT_BACKEND |
+                   CLI_OPT_CERT | CLI_OPT_KEY | CLI_OPT_CA | CLI_OPT_PSK_FILE | CLI_OPT_INSECURE |
+                   CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "migrate",
+        .run = cmd_migrate,
+        .synopsis = "[OPTION...] NAME ADDR  or  --cancel NAME",
+        .summary = "Move a running sandbox to another process or host.",
+        .details = "ADDR is what 'mayfly receive --listen' there says: unix:PATH, tcp:HOST:PORT or\n"
+                   "tls:HOST:PORT. The guest runs on while it is copied. When anything fails before\n"
+                   "the last step it goes on here; when the last step itself breaks, its state is\n"
+                   "kept in NAME.fallback.mfs, or what --output says.\n",
+        .options = CLI_OPT_DOWNTIME_LIMIT | CLI_OPT_TIMEOUT | CLI_OPT_POSTCOPY | CLI_OPT_COMPRESS |
+                   CLI_OPT_FOLLOW | CLI_OPT_CANCEL | CLI_OPT_OUTPUT | CLI_OPT_CERT | CLI_OPT_KEY |
+                   CLI_OPT_CA | CLI_OPT_PSK_FILE | CLI_OPT_INSECURE | CLI_OPT_JSON | CLI_OPT_HELP,
     },
     {
         .name = "vm",
@@ -171,7 +231,8 @@ static int print_help(void)
 #undef STATUS_LINE
     printf("\nEnvironment:\n"
            "  MAYFLY_MODULE_PATH  directory of the backends that are loaded on demand\n"
-           "  NO_COLOR            when set and not empty: no colours\n");
+           "  NO_COLOR            when set and not empty: no colours\n"
+           "  XDG_RUNTIME_DIR     its directory mayfly has the sockets of running sandboxes\n");
     return cli_finish(CLI_OK);
 }
 

@@ -295,6 +295,39 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
         return CLI_GO_ON;
     case CLI_INDEX_AFTER:
         return set_duration(options, name, index, text, &options->after_ns);
+    case CLI_INDEX_LISTEN:
+        options->listen = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_MAX:
+        return set_count(options, name, index, text, &options->max);
+    case CLI_INDEX_MEMORY_LIMIT:
+        return set_size(options, name, index, text, &options->memory_limit);
+    case CLI_INDEX_CERT:
+        options->cert = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_KEY:
+        options->key = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_CA:
+        options->ca = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_PSK_FILE:
+        options->psk_file = text;
+        return CLI_GO_ON;
+    case CLI_INDEX_INSECURE:
+        options->insecure = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_DOWNTIME_LIMIT:
+        return set_duration(options, name, index, text, &options->downtime_ns);
+    case CLI_INDEX_POSTCOPY:
+        options->postcopy = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_FOLLOW:
+        options->follow = true;
+        return CLI_GO_ON;
+    case CLI_INDEX_CANCEL:
+        options->cancel = true;
+        return CLI_GO_ON;
     case CLI_INDEX_PARENT:
         options->parent = text;
         return CLI_GO_ON;
@@ -307,9 +340,13 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
     case CLI_INDEX_TAG:
         options->tag = text;
         return CLI_GO_ON;
+    case CLI_INDEX_NAME:
+        if (command->keep_order)
+            return add_word(options, name, index, text);
+        options->name = text;
+        return CLI_GO_ON;
     case CLI_INDEX_VM:
     case CLI_INDEX_SNAPSHOT:
-    case CLI_INDEX_NAME:
         return add_word(options, name, index, text);
     case CLI_INDEX_SCHEDULE:
         return set_choice(options, name, index, text, "parallel", "round-robin",

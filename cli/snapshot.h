@@ -9,6 +9,7 @@
 
 /* Each is given its parsed options and returns the exit status. `name` is "snapshot create", ... */
 int snapshot_create(const char *name, struct cli_options *options);
+int snapshot_take(const char *name, struct cli_options *options);
 int snapshot_inspect(const char *name, struct cli_options *options);
 int snapshot_verify(const char *name, struct cli_options *options);
 int snapshot_diff(const char *name, struct cli_options *options);

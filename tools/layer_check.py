@@ -46,8 +46,9 @@ RULES = {
     "tests/machine": ("machine/*", "machine/host/", "include/mayfly/"),
     "tests/guests": ("include/mayfly/",),
     "tests/cli": ("include/mayfly/",),
-    "tests/unit": ("abi/", "src/", "machine/", "include/mayfly/"),
-    "tests/fuzz": ("abi/", "src/", "machine/", "include/mayfly/", "tests/unit/"),
+    "tests/unit": ("abi/", "src/", "machine/", "include/mayfly/", "cli/transport.h"),
+    "tests/fuzz": ("abi/", "src/", "machine/", "cli/control_request.h", "cli/names.h",
+                   "include/mayfly/", "tests/unit/"),
     "tests/fault": ("abi/", "src/", "include/mayfly/", "tests/unit/", "tests/integration/"),
     "tests/relay": ("abi/", "src/", "include/mayfly/"),
 }

@@ -27,6 +27,9 @@ MF_API int mf_image_open(const char *path, struct mf_image **out, struct mf_erro
 MF_API int mf_image_from_memory(const void *data, size_t len, const char *name,
                                 struct mf_image **out, struct mf_error *err);
 
+/* One more hold on it, for mf_image_close. Any thread. Returns `image`. */
+MF_API struct mf_image *mf_image_hold(struct mf_image *image);
+
 /*
  * Gives the caller's hold on the image back. Sandboxes keep the image as long
  * as they need it. NULL is allowed.

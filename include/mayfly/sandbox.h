@@ -37,7 +37,9 @@ struct mf_io {
     void *context;
     /*
      * Fills up to `len` bytes for a read of descriptor 0. Returns the number of
-     * bytes, 0 at the end, or a negative errno for the guest.
+     * bytes, 0 at the end, or a negative errno for the guest. -EINTR is none: it is asked
+     * again, unless the guest is to stop or to stand still (mf_sandbox_pause), which a
+     * wait that lasts should allow by returning it from time to time.
      */
     ssize_t (*read)(void *context, void *buf, size_t len);
     /* Takes `len` bytes that the guest wrote to descriptor 1 or 2. The same returns. */

@@ -15,16 +15,17 @@
 /* Whether writing to `fd` is possible now; false after a signal. */
 static bool wait_writable(const struct vmm_io *io, int fd)
 {
-    struct pollfd fds[2] = {
+    struct pollfd fds[3] = {
         {.fd = fd, .events = POLLOUT},
         {.fd = io->terminal->wake_fd, .events = POLLIN},
+        {.fd = io->stop_fd, .events = POLLIN},
     };
 
-    while (poll(fds, 2, -1) < 0) {
+    while (poll(fds, 3, -1) < 0) {
         if (errno != EINTR && errno != EAGAIN)
             return true;
     }
-    return fds[1].revents == 0;
+    return fds[1].revents == 0 && fds[2].revents == 0;
 }
 
 /* 0, or a negative errno. */
@@ -178,14 +179,15 @@ void vmm_io_table(struct vmm_io *io, struct mf_io *table)
 
 bool vmm_io_wait(struct vmm_io *io, int timeout_ms)
 {
-    struct pollfd fds[2] = {
+    struct pollfd fds[3] = {
         {.fd = io->input, .events = POLLIN},
         {.fd = io->terminal->wake_fd, .events = POLLIN},
+        {.fd = io->stop_fd, .events = POLLIN},
     };
 
     if (io->input < 0 || io->input_ended)
         return true;
-    if (poll(fds, 2, timeout_ms) <= 0)
+    if (poll(fds, 3, timeout_ms) <= 0)
         return false;
     return fds[0].revents != 0;
 }
@@ -212,6 +214,7 @@ int vmm_io_open(struct vmm_io *io, struct vmm_terminal *terminal, const struct v
     io->input = gets_input ? STDIN_FILENO : -1;
     io->output = terminal->output_to_stderr ? STDERR_FILENO : STDOUT_FILENO;
     io->trace = STDERR_FILENO;
+    io->stop_fd = -1;
     io->prefix[STDOUT_FILENO] = terminal->names && config->stdout_path == NULL;
     io->prefix[STDERR_FILENO] = terminal->names && config->trace_path == NULL;
     if (config->stdin_path != NULL)
@@ -239,7 +242,7 @@ void vmm_io_close(struct vmm_io *io)
         free(io->lines[stream].data);
     }
     memset(io, 0, sizeof *io);
-    io->input = io->output = io->trace = -1;
+    io->input = io->output = io->trace = io->stop_fd = -1;
 }
 
 void vmm_io_say(struct vmm_io *io, const char *format, ...)

@@ -30,6 +30,7 @@ struct vmm_io {
     struct vmm_terminal *terminal;
     const char *name;
     int input, output, trace;   /* descriptors; -1: none */
+    int stop_fd;                /* readable once this machine shall end; -1: none */
     bool own[3];                /* opened here */
     bool prefix[3];             /* lines carry the name */
     struct vmm_line lines[3];
@@ -52,7 +53,8 @@ void vmm_io_table(struct vmm_io *io, struct mf_io *table);
 void vmm_io_flush(struct vmm_io *io);
 
 /*
- * Waits until there is input or its end, `timeout_ms` is over (-1: never), or a signal came.
+ * Waits until there is input or its end, `timeout_ms` is over (-1: never), a signal came, or
+ * stop_fd is readable.
  * True: there is input.
  */
 bool vmm_io_wait(struct vmm_io *io, int timeout_ms);

@@ -265,7 +265,14 @@ void vmm_machine_init(struct vmm_machine *machine, struct vmm_common *common,
     atomic_init(&machine->sandbox, NULL);
     machine->io.terminal = &common->terminal;
     machine->io.name = machine->config.name;
-    machine->io.input = machine->io.output = machine->io.trace = -1;
+    machine->io.input = machine->io.output = machine->io.trace = machine->io.stop_fd = -1;
+}
+
+/* Nothing runs in it any more. */
+static void note_end(struct vmm_machine *machine)
+{
+    if (machine->gate != NULL)
+        atomic_store(&machine->gate->ended, true);
 }
 
 int vmm_machine_open(struct vmm_machine *machine)
@@ -273,6 +280,8 @@ int vmm_machine_open(struct vmm_machine *machine)
     int status = vmm_io_open(&machine->io, &machine->common->terminal, &machine->config,
                              machine->gets_input, &machine->err);
 
+    if (machine->gate != NULL)
+        machine->io.stop_fd = machine->gate->stop_fd;
     if (status == MF_OK)
         status = load_program(machine);
     if (status == MF_OK)
@@ -288,6 +297,7 @@ int vmm_machine_open(struct vmm_machine *machine)
             status == MF_E_INTERRUPTED ? VMM_INTERRUPTED : VMM_FAILED;
         if (machine->outcome == VMM_FAILED)
             vmm_io_say(&machine->io, "%s", machine->err.message);
+        note_end(machine);
         return status;
     }
     if (machine->common->timeout_ns != 0 &&
@@ -319,6 +329,7 @@ static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
         vmm_machine_get_statistics(machine);
     machine->err = before;
     vmm_io_flush(&machine->io);
+    note_end(machine);
     return VMM_ENDED;
 }
 
@@ -414,7 +425,12 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
     uint64_t max = machine->config.max_instructions != 0 ? machine->config.max_instructions
                                                          : machine->common->max_instructions;
 
-    if (atomic_load(&machine->common->stopping)) {
+    bool stopped = machine->gate != NULL && atomic_load(&machine->gate->stopping);
+    /* A turn without a bound ends now and then, so that its gate can be held. */
+    bool pieces = machine->deadline_ns != 0 ||
+                  (machine->gate != NULL && *instructions == UINT64_MAX);
+
+    if (stopped || atomic_load(&machine->common->stopping)) {
         end(machine, VMM_INTERRUPTED);
         return false;
     }
@@ -428,7 +444,7 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
     }
     if (max != 0 && max - machine->executed < *instructions)
         *instructions = max - machine->executed;
-    if (machine->deadline_ns != 0 && machine->chunk < *instructions)
+    if (pieces && machine->chunk < *instructions)
         *instructions = machine->chunk;
     return true;
 }
@@ -444,7 +460,7 @@ static void learn_speed(struct vmm_machine *machine, uint64_t instructions, uint
         machine->chunk /= 2;
 }
 
-enum vmm_turn vmm_machine_turn(struct vmm_machine *machine, uint64_t instructions)
+static enum vmm_turn take_turn(struct vmm_machine *machine, uint64_t instructions)
 {
     if (!limit_turn(machine, &instructions))
         return VMM_ENDED;
@@ -459,6 +475,17 @@ enum vmm_turn vmm_machine_turn(struct vmm_machine *machine, uint64_t instruction
         machine->waited = false;
     learn_speed(machine, instructions, ns);
     return handle_stop(machine);
+}
+
+enum vmm_turn vmm_machine_turn(struct vmm_machine *machine, uint64_t instructions)
+{
+    if (machine->gate == NULL)
+        return take_turn(machine, instructions);
+    if (!vmm_gate_enter(machine->gate))
+        return VMM_HELD;
+    enum vmm_turn turn = take_turn(machine, instructions);
+    vmm_gate_leave(machine->gate);
+    return turn;
 }
 
 void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms)
@@ -478,6 +505,12 @@ void vmm_machine_interrupt(struct vmm_machine *machine)
 
     if (sandbox != NULL)
         mf_sandbox_interrupt(sandbox);
+}
+
+void vmm_machine_stop(struct vmm_machine *machine)
+{
+    vmm_gate_stop(machine->gate);
+    vmm_machine_interrupt(machine);
 }
 
 const char *vmm_outcome_name(enum vmm_outcome outcome)

@@ -6,6 +6,7 @@
 #define MACHINE_HOST_MACHINE_H
 
 #include "machine/host/config.h"
+#include "machine/host/gate.h"
 #include "machine/host/io.h"
 #include "machine/program.h"
 #include "machine/protocol.h"
@@ -51,6 +52,7 @@ struct vmm_machine {
     struct vmm_common *common;
     struct vmm_config config;
     struct vmm_io io;
+    struct vmm_gate *gate; /* the caller's, for one that others may pause; NULL: none */
     struct machine_program program;
     uint8_t digest[32];
     int disk;
@@ -83,12 +85,12 @@ void vmm_machine_init(struct vmm_machine *machine, struct vmm_common *common,
  */
 int vmm_machine_open(struct vmm_machine *machine);
 
-enum vmm_turn { VMM_GOES_ON, VMM_WAITS, VMM_ENDED, VMM_AT_BREAK };
+enum vmm_turn { VMM_GOES_ON, VMM_WAITS, VMM_ENDED, VMM_AT_BREAK, VMM_HELD };
 
 /*
  * Runs at most `instructions`. VMM_WAITS: nothing happens before there is input
- * (vmm_machine_wait). VMM_ENDED: the outcome says how, and was reported when it was no
- * ordinary end.
+ * (vmm_machine_wait). VMM_HELD: no turn, because its gate, a shared one, is held. VMM_ENDED:
+ * the outcome says how, and was reported when it was no ordinary end.
  */
 enum vmm_turn vmm_machine_turn(struct vmm_machine *machine, uint64_t instructions);
 
@@ -97,6 +99,9 @@ void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms);
 
 /* Makes a turn that runs, or the next one, end. Any thread. */
 void vmm_machine_interrupt(struct vmm_machine *machine);
+
+/* Ends the machine, which has a gate, with VMM_INTERRUPTED. Any thread; does not wait. */
+void vmm_machine_stop(struct vmm_machine *machine);
 
 /* One word for JSON. */
 const char *vmm_outcome_name(enum vmm_outcome outcome);

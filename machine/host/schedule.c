@@ -41,7 +41,10 @@ static void run_one(struct vmm_machine *machine)
     }
 }
 
-/* One turn for each machine. Returns how many are left; *waiting: one of those that wait. */
+/*
+ * One turn for each machine. Returns how many are left; *waiting: one of those that wait for
+ * input. *busy: one goes on.
+ */
 static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, bool *busy)
 {
     size_t left = 0;
@@ -73,6 +76,8 @@ static void run_in_turns(const struct crew *crew)
     while (run_round(crew, &waiting, &busy) > 0) {
         if (waiting != NULL && !busy)
             vmm_machine_wait(waiting, ROUND_MS);
+        else if (!busy)
+            poll(NULL, 0, ROUND_MS); /* all that are left are held */
     }
 }
 

@@ -52,6 +52,8 @@ int in_put_quiet(struct in *in, uint32_t page, const uint8_t *contents)
         *word |= bit;
     } else if (*word & bit) {
         memset(at, 0, PAGE_BYTES);
+        if (page < LAYOUT_PAGE_FREE)
+            system_renew(&in->system, page, at);
     }
     return 0;
 }
@@ -133,7 +135,7 @@ static int put_runs(struct in *in, const uint8_t *runs, uint32_t nruns, const ui
 int in_pages(struct in *in, const struct wire_frame *frame, in_put_fn put)
 {
     struct wire_pages head;
-    uint64_t ndata = 0;
+    uint64_t ndata = 0, npages = 0;
     if (frame->bytes < sizeof head)
         return wrong(in, "a frame without a head");
     memcpy(&head, frame->data, sizeof head);
@@ -146,7 +148,11 @@ int in_pages(struct in *in, const struct wire_frame *frame, in_put_fn put)
         int rc = check_run(in, &run, &ndata);
         if (rc != 0)
             return rc;
+        npages += run.npages;
     }
+    /* A page comes once in a frame; or a small one would keep us busy for long. */
+    if (npages > in->offer.memory_bytes >> PAGE_SHIFT)
+        return wrong(in, "more of them than memory has");
     if (ndata != head.ndata)
         return wrong(in, "a wrong number of contents");
     const uint8_t *data = data_of(in, frame, at, head.ndata);

@@ -12,6 +12,7 @@
  */
 #include "base/checked.h"
 #include "base/error.h"
+#include "mem/pagetable.h"
 #include "migrate/in.h"
 
 #include <errno.h>
@@ -89,6 +90,7 @@ static void answer_fault(struct in_post *post, uint64_t address)
         put_zero(post, at);
         return;
     }
+    error_clear(&ignored);
     pthread_mutex_lock(&post->send_lock);
     wire_send(&post->in->wire, WIRE_REQUEST, &page, sizeof page, &ignored);
     pthread_mutex_unlock(&post->send_lock);
@@ -122,7 +124,7 @@ static int put_awaited(struct in *in, uint32_t page, const uint8_t *contents)
         return 0;
     if (contents) {
         struct uffdio_copy copy = {.dst = at, .src = (uintptr_t)contents, .len = PAGE_BYTES};
-        if (ioctl(post->fd, UFFDIO_COPY, &copy) != 0 && errno != EEXIST)
+        if (ioctl(post->fd, UFFDIO_COPY, &copy) != 0)
             return error_set_errno(in->err, MF_E_SYSTEM, errno, "cannot put a page to its place");
     }
     atomic_fetch_and(&post->missing[page / 64], ~bit);
@@ -186,6 +188,7 @@ static void *take_pages(void *argument)
     struct in *in = post->in;
     struct mf_error ignored;
     int rc = fetch(post);
+    error_clear(&ignored);
     if (rc == 0) {
         unregister_memory(post);
         pthread_mutex_lock(&post->send_lock);
@@ -302,6 +305,37 @@ int in_post_prepare(struct in *in)
     return 0;
 }
 
+struct tables {
+    struct in_post *post;
+    bool missing;
+};
+
+static void look_at_table(void *context, mf_gva gva, int level, mf_gpa table)
+{
+    struct tables *tables = context;
+    (void)gva;
+    (void)level;
+    tables->missing = tables->missing || is_missing(tables->post, table >> PAGE_SHIFT);
+}
+
+/*
+ * What was checked must not come again with other contents: tables, and pages that are free,
+ * of which this host makes tables and believes that they are zero.
+ */
+static int check_missing(struct in *in)
+{
+    const struct mem *mem = &in->sandbox->mem;
+    struct tables tables = {.post = in->post};
+    pt_each_table(mem, look_at_table, &tables);
+    bool missing = tables.missing;
+    for (uint32_t i = 0; i < mem->nfree; i++)
+        missing = missing || is_missing(in->post, mem->free[i]);
+    for (uint64_t page = mem->next; page < mem->end; page++)
+        missing = missing || is_missing(in->post, page);
+    return missing ? error_set(in->err, MF_E_PEER, "the peer names missing pages that the host uses")
+                   : 0;
+}
+
 int in_post_register(struct in *in)
 {
     const struct mem *mem = &in->sandbox->mem;
@@ -309,8 +343,13 @@ int in_post_register(struct in *in)
         .range = {.start = (uintptr_t)mem->base, .len = mem->bytes},
         .mode = UFFDIO_REGISTER_MODE_MISSING,
     };
+    int rc = check_missing(in);
+    if (rc != 0)
+        return rc;
     if (ioctl(in->post->fd, UFFDIO_REGISTER, &range) != 0)
         return error_set_errno(in->err, MF_E_SYSTEM, errno, "cannot wait for pages of the guest");
+    /* Again: what was touched since, or filled in by the kernel, would never come. */
+    drop_missing(in, in->post);
     return 0;
 }
 

@@ -280,10 +280,12 @@ static int hand_over(struct out *out)
     if (rc != 0)
         return rc;
     out->committed = true;
-    out->wire.deadline_ns = 0;
+    /* The answer has a deadline of its own: nobody can cancel any more. */
+    out->wire.deadline_ns = limits_now() + out->options.stall_ns;
     rc = wire_send(&out->wire, WIRE_COMMIT, NULL, 0, out->err);
     if (rc == 0)
         rc = wire_expect(&out->wire, WIRE_RUNNING, 0, &frame, out->err);
+    out->wire.deadline_ns = 0;
     out->progress.downtime_ns = limits_now() - out->paused_ns;
     if (rc == 0 && missing > 0)
         rc = out_post_serve(out);

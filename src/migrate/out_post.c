@@ -46,6 +46,12 @@ static int send_needed(struct out *out)
     for (uint64_t page = 0; page < LAYOUT_PAGE_FREE; page++)
         need(&needed, page << PAGE_SHIFT);
     pt_each_table(&sandbox->mem, need_table, &needed);
+    /* Free pages, which the receiver's host hands out as they are. */
+    for (uint32_t i = 0; i < sandbox->mem.nfree; i++)
+        need(&needed, (mf_gpa)sandbox->mem.free[i] << PAGE_SHIFT);
+    for (uint64_t page = sandbox->mem.next; page < sandbox->mem.end; page++)
+        if (out->dirty[page / 64] != 0)
+            need(&needed, page << PAGE_SHIFT);
     if (sandbox->rings.control)
         need(&needed, sandbox->rings.control_gpa);
     for (size_t i = 0; i < ARRAY_LEN(first); i++) {

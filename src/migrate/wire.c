@@ -89,10 +89,23 @@ static int transfer_failed(long result, bool sending, struct mf_error *err)
     return error_set(err, MF_E_CHANNEL, "%s", why.message);
 }
 
+/*
+ * After a part that went through at `now`: a peer that takes or gives a few bytes at a time, so
+ * that no wait is ever a whole slice, does not get around the deadline and the caller's wishes.
+ */
+static int check_moving(const struct wire *wire, uint64_t now, uint64_t *asked,
+                        struct mf_error *err)
+{
+    if (now - *asked < SLICE_MS * NS_PER_MS)
+        return 0;
+    *asked = now;
+    return check_waiting(wire, now, err);
+}
+
 static int send_all(struct wire *wire, const uint8_t *data, size_t len, struct mf_error *err)
 {
     const struct mf_channel *channel = &wire->channel;
-    uint64_t since = limits_now();
+    uint64_t since = limits_now(), asked = since;
     if (check_deadline(wire, since, err) != 0)
         return MF_E_DEADLINE;
     while (len > 0) {
@@ -109,6 +122,9 @@ static int send_all(struct wire *wire, const uint8_t *data, size_t len, struct m
         len -= (size_t)n;
         wire->bytes_sent += (uint64_t)n;
         since = limits_now();
+        int rc = len > 0 ? check_moving(wire, since, &asked, err) : 0;
+        if (rc != 0)
+            return rc;
     }
     return 0;
 }
@@ -116,7 +132,7 @@ static int send_all(struct wire *wire, const uint8_t *data, size_t len, struct m
 static int receive_all(struct wire *wire, uint8_t *data, size_t len, struct mf_error *err)
 {
     const struct mf_channel *channel = &wire->channel;
-    uint64_t since = limits_now();
+    uint64_t since = limits_now(), asked = since;
     if (check_deadline(wire, since, err) != 0)
         return MF_E_DEADLINE;
     while (len > 0) {
@@ -132,6 +148,10 @@ static int receive_all(struct wire *wire, uint8_t *data, size_t len, struct mf_e
         data += n;
         len -= (size_t)n;
         wire->bytes_received += (uint64_t)n;
+        since = limits_now();
+        int rc = len > 0 ? check_moving(wire, since, &asked, err) : 0;
+        if (rc != 0)
+            return rc;
     }
     return 0;
 }

@@ -485,7 +485,7 @@ int mf_image_from_memory(const void *data, size_t len, const char *name, struct 
     return build(bytes, len, name, out, err);
 }
 
-struct mf_image *image_hold(struct mf_image *image)
+struct mf_image *mf_image_hold(struct mf_image *image)
 {
     atomic_fetch_add_explicit(&image->references, 1, memory_order_relaxed);
     return image;

@@ -34,9 +34,6 @@ struct mf_image {
     size_t nimport_of;
 };
 
-/* Takes one more hold; given back with mf_image_close. */
-struct mf_image *image_hold(struct mf_image *image);
-
 /* The index of the import whose record has this offset, or -1. Constant time. */
 int image_import_by_record(const struct mf_image *image, uint32_t record);
 

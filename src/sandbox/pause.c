@@ -107,8 +107,12 @@ bool pause_wanted(const struct mf_sandbox *sandbox)
 int pause_here(struct mf_sandbox *sandbox, struct mf_error *err)
 {
     struct pause *pause = &sandbox->pause;
-    limits_suspend(&sandbox->limits, &pause->timeout_left_ns, &pause->cpu_left_ns);
+    uint64_t timeout_left_ns, cpu_left_ns;
+    limits_suspend(&sandbox->limits, &timeout_left_ns, &cpu_left_ns);
     pthread_mutex_lock(&pause->lock);
+    /* Those of `pause` are for who looks: another pause may follow before this thread wakes. */
+    pause->timeout_left_ns = timeout_left_ns;
+    pause->cpu_left_ns = cpu_left_ns;
     /* For who looks at it in between it is a guest that was stopped. */
     sandbox->state = SANDBOX_ENDED;
     sandbox->stopped = true;
@@ -117,6 +121,7 @@ int pause_here(struct mf_sandbox *sandbox, struct mf_error *err)
     while (atomic_load(&pause->wanted))
         pthread_cond_wait(&pause->changed, &pause->lock);
     pause->still = false;
+    pause->timeout_left_ns = pause->cpu_left_ns = 0;
     int rc = pause_check_here(sandbox, err);
     if (rc == 0) {
         sandbox->state = SANDBOX_RUNNING;
@@ -124,7 +129,7 @@ int pause_here(struct mf_sandbox *sandbox, struct mf_error *err)
     }
     pthread_mutex_unlock(&pause->lock);
     if (rc == 0)
-        limits_arm(&sandbox->limits, pause->timeout_left_ns, pause->cpu_left_ns);
+        limits_arm(&sandbox->limits, timeout_left_ns, cpu_left_ns);
     return rc;
 }
 
@@ -158,8 +163,13 @@ int pause_begin(struct mf_sandbox *sandbox, uint64_t timeout_ns, struct mf_error
         return rc;
     if (atomic_exchange(&pause->wanted, true))
         return error_set(err, MF_E_STATE, "the sandbox is paused already, or a migration goes on");
+    /* It may have moved between the look and the claim. */
+    rc = pause_check_here(sandbox, err);
+    if (rc != 0) {
+        pause_end(sandbox, PAUSE_HERE);
+        return rc;
+    }
     pthread_mutex_lock(&pause->lock);
-    pause->timeout_left_ns = pause->cpu_left_ns = 0;
     if (atomic_load(&pause->use) == PAUSE_IN_USE && !pause->still)
         limits_stop(&sandbox->limits, STOP_PAUSE);
     bool still = wait_still(sandbox, timeout_ns ? timeout_ns : TIMEOUT_DEFAULT_NS);
@@ -178,7 +188,9 @@ void pause_end(struct mf_sandbox *sandbox, enum pause_whereabouts where)
     struct pause *pause = &sandbox->pause;
     unsigned held = PAUSE_HELD;
     pthread_mutex_lock(&pause->lock);
-    atomic_store(&pause->where, where);
+    /* What has left never comes back, whoever ends a pause that began too late. */
+    if (atomic_load(&pause->where) == PAUSE_HERE)
+        atomic_store(&pause->where, where);
     atomic_store(&pause->wanted, false);
     atomic_compare_exchange_strong(&pause->use, &held, PAUSE_IDLE);
     pthread_cond_broadcast(&pause->changed);

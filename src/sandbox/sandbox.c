@@ -374,7 +374,7 @@ static int create(struct mf_image *image, struct mf_host *host,
     if (!sandbox)
         return error_set(err, MF_E_NO_MEMORY, "cannot allocate a sandbox");
     pause_init(&sandbox->pause);
-    sandbox->image = image_hold(image);
+    sandbox->image = mf_image_hold(image);
     sandbox->sys.clock_base_ns = limits_now();
     int rc = build(sandbox, host, options, source, err);
     if (rc != 0) {

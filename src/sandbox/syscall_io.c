@@ -160,7 +160,11 @@ static int64_t read_vector(struct syscall_call *call, struct vector *vector)
         return faulted ? -EFAULT : 0;
     if (!io->read || sandbox->sys.stdin_ended)
         return 0;
-    int64_t got = check_transfer(io->read(io->context, bytes, len), len);
+    int64_t got;
+    /* Until there is something, or the guest is to stop or to stand still: then it reads again. */
+    do
+        got = check_transfer(io->read(io->context, bytes, len), len);
+    while (got == -EINTR && !limits_stop_requested(sandbox));
     if (got == 0)
         sandbox->sys.stdin_ended = true;
     if (got <= 0)
@@ -198,6 +202,8 @@ static int64_t emit(struct syscall_call *call, int fd, const uint8_t *bytes, uin
     while (done < len) {
         int64_t result = io->write(io->context, fd, bytes + done, len - done);
         result = check_transfer(result, len - done);
+        if (result == -EINTR && !limits_stop_requested(call->sandbox))
+            continue;
         if (result == 0)
             result = -EIO; /* otherwise a guest that writes it all would try for ever */
         if (result < 0)

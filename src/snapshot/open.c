@@ -245,7 +245,7 @@ static int open_image(struct reader *reader)
     char name[sizeof head->program];
     struct mf_error why;
     if (!section) {
-        reader->image = image_hold(reader->parent->image);
+        reader->image = mf_image_hold(reader->parent->image);
         return 0;
     }
     int rc = section->raw_bytes != section->bytes ? unpack_image(reader, section) : 0;

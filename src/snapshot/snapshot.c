@@ -51,7 +51,7 @@ int snap_create(struct mf_image *image, struct mf_snapshot *parent, struct mem_r
         return error_set(err, MF_E_NO_MEMORY, "cannot allocate a snapshot");
     }
     atomic_init(&snapshot->references, 1);
-    snapshot->image = image_hold(image);
+    snapshot->image = mf_image_hold(image);
     if (parent) {
         snapshot->parent = mf_snapshot_hold(parent);
         snapshot->depth = parent->depth + 1;

@@ -10,6 +10,8 @@ setup_file() {
 
 setup() {
     need_backend
+    # Names (--name) are those of running machines: other tests have their own.
+    export XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR
     PROGRAMS=${MAYFLY_SOURCE_DIR:-$BATS_TEST_DIRNAME/../..}/machine/examples
     # bats has files of its own in the folder above.
     mkdir -p "$BATS_TEST_TMPDIR/work"

@@ -153,6 +153,25 @@ def signature_seeds():
     yield "long-parameter", b"void f(i32 " + b"n" * 70 + b")"
 
 
+def control_seeds():
+    yield "list", b'{"command": "list"}\n'
+    yield "two", b'{"command": "list"}\n{"command": "pause", "target": "job1"}\n'
+    yield "snapshot", (b'{"command": "snapshot", "target": "job1", "file": "/a.mfs", '
+                       b'"compress": true, "rounds": 3}\n')
+    yield "missing-key", b'{"command": "snapshot", "target": "job1"}\n'
+    yield "wrong-type", b'{"command": "snapshot", "target": "job1", "file": 7}\n'
+    yield "negative", b'{"command": "snapshot", "target": "j", "file": "", "rounds": -1}\n'
+    yield "unknown-key", b'{"command": "list", "x": null}\n'
+    yield "unknown-command", b'{"command": "nope"}\n'
+    yield "bad-target", b'{"command": "pause", "target": "../x"}\n'
+    yield "twice", b'{"command": "list", "command": "pause"}\n'
+    yield "behind", b'{"command": "list"} {}\n'
+    yield "half", b'{"command": "li'
+    yield "empty", b"\n\n"
+    yield "deep", b"[" * 500 + b"\n"
+    yield "long", b'{"command": "' + b"x" * 700 + b'"}\n'
+
+
 def value_seeds():
     yield "numbers", b"".join(bytes([kind - 1]) + bytes(range(8)) for kind in range(1, 8))
     yield "text", bytes([7]) + struct.pack("<H", 6) + b"Mayfly"
@@ -198,6 +217,7 @@ if __name__ == "__main__":
     save("elf", dict(elf_seeds()))
     save("image", dict(image_seeds()))
     save("frame", dict(frame_seeds()))
+    save("control", dict(control_seeds()))
     save("signature", dict(signature_seeds()))
     save("value", dict(value_seeds()))
     save("snapshot", dict(snapshot_seeds()))

@@ -1,10 +1,126 @@
 /* A sandbox that is moved from thread to thread; see support_migrate.h. */
 #include "support_migrate.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* ---- a channel that something happens to ---- */
+
+bool tap_saw(const struct tap *tap, int way, unsigned type)
+{
+    const struct tap_way *w = &tap->ways[way];
+    for (size_t i = 0; i < w->nframes; i++)
+        if (w->frames[i].type == type && w->frames[i].at + w->frames[i].bytes <= w->bytes)
+            return true;
+    return false;
+}
+
+/* Follows the frames, whatever the parts are in which they go through. */
+static void note_bytes(struct tap_way *way, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++, way->bytes++) {
+        if (way->bytes < way->next)
+            continue;
+        size_t at = (size_t)(way->bytes - way->next);
+        way->head[at] = data[i];
+        if (at + 1 < FRAME_HEAD)
+            continue;
+        struct tap_frame frame = {.at = way->next};
+        uint32_t body;
+        memcpy(&frame.type, way->head, sizeof frame.type);
+        memcpy(&body, way->head + 4, sizeof body);
+        frame.bytes = FRAME_HEAD + body;
+        way->next += frame.bytes;
+        if (way->nframes < TAP_FRAMES)
+            way->frames[way->nframes++] = frame;
+    }
+}
+
+static long wait_in_vain(int timeout_ms)
+{
+    poll(NULL, 0, timeout_ms);
+    return MF_CHANNEL_TIMEOUT;
+}
+
+/* How much of `len` bytes may go through before the event; 0 when it is due. */
+static size_t before_event(const struct tap *tap, int way, size_t len)
+{
+    uint64_t have = tap->ways[way].bytes;
+    if (tap->event == TAP_NOTHING || tap->event == TAP_SLOW || tap->happened || way != tap->way || have > tap->at)
+        return len;
+    return len < tap->at - have ? len : (size_t)(tap->at - have);
+}
+
+static void happen(struct tap *tap)
+{
+    tap->happened = true;
+    if (tap->event == TAP_CUT)
+        shutdown(tap->fd, SHUT_RDWR);
+}
+
+static bool must_wait(struct tap *tap)
+{
+    tap->waited = tap->event == TAP_SLOW && !tap->waited;
+    return tap->waited;
+}
+
+static long tap_write(void *context, const void *data, size_t len, int timeout_ms,
+                      struct mf_error *err)
+{
+    struct tap *tap = context;
+    size_t part = before_event(tap, TAP_OUT, len);
+    uint8_t flipped;
+    if (must_wait(tap))
+        return MF_CHANNEL_TIMEOUT;
+    if (part == 0)
+        happen(tap);
+    if (tap->happened && tap->event == TAP_STALL)
+        return wait_in_vain(timeout_ms);
+    if (part == 0) {
+        flipped = *(const uint8_t *)data ^ 1u << tap->at % 8;
+        part = 1;
+        data = tap->event == TAP_FLIP ? &flipped : data;
+    }
+    long n = tap->inner.write(tap->inner.context, data, part, timeout_ms, err);
+    if (n > 0 && tap->record && tap->kept + (size_t)n <= tap->record_size) {
+        memcpy(tap->record + tap->kept, data, (size_t)n);
+        tap->kept += (size_t)n;
+    }
+    if (n > 0)
+        note_bytes(&tap->ways[TAP_OUT], data, (size_t)n);
+    return n;
+}
+
+static long tap_read(void *context, void *data, size_t len, int timeout_ms, struct mf_error *err)
+{
+    struct tap *tap = context;
+    size_t part = before_event(tap, TAP_IN, len);
+    bool flip = part == 0 && tap->event == TAP_FLIP;
+    if (must_wait(tap))
+        return MF_CHANNEL_TIMEOUT;
+    if (part == 0)
+        happen(tap);
+    if (tap->happened && tap->event == TAP_STALL)
+        return wait_in_vain(timeout_ms);
+    long n = tap->inner.read(tap->inner.context, data, part ? part : 1, timeout_ms, err);
+    if (n > 0 && flip)
+        *(uint8_t *)data ^= 1u << tap->at % 8;
+    if (n > 0)
+        note_bytes(&tap->ways[TAP_IN], data, (size_t)n);
+    return n;
+}
+
+static void tap_channel(struct tap *tap, struct mf_channel *channel, int fd)
+{
+    tap->inner = *channel;
+    tap->fd = fd;
+    channel->context = tap;
+    channel->read = tap_read;
+    channel->write = tap_write;
+}
 
 /* ---- moving ---- */
 
@@ -50,6 +166,8 @@ void move_sandbox(struct mf_sandbox *sandbox, struct move *move)
     move->received = NULL;
     pthread_create(&thread, NULL, receive, move);
     mf_channel_from_fds(&channel, &move->out_fds);
+    if (move->tap)
+        tap_channel(move->tap, &channel, move->out_fds.write_fd);
     move->out_rc = mf_migrate_out(sandbox, &channel, &move->out, &move->outcome, &move->summary,
                                   &move->out_err);
     if (!move->fds_given)

@@ -21,12 +21,61 @@ struct place {
     struct mf_error err;
 };
 
+/* ---- a channel that something happens to ---- */
+
+/* Types of frames that tests look for (docs/formats/migration.md). */
+enum { FRAME_PAGES = 6, FRAME_LOADED = 11, FRAME_COMMIT = 12, FRAME_REFUSE = 16 };
+#define FRAME_HEAD 16
+
+enum tap_event {
+    TAP_NOTHING,
+    TAP_CUT,   /* both directions end */
+    TAP_STALL, /* nothing comes through any more, either way, and nobody is told */
+    TAP_FLIP,  /* a bit is another one */
+    TAP_SLOW,  /* every other transfer takes too long, from the beginning */
+};
+
+enum { TAP_OUT, TAP_IN, TAP_WAYS }; /* from the source, to it */
+
+#define TAP_FRAMES 4096
+
+/* One direction: the frames that went through it. */
+struct tap_way {
+    uint64_t bytes; /* that went through */
+    uint64_t next;  /* where the next frame begins */
+    uint8_t head[FRAME_HEAD];
+    struct tap_frame {
+        uint16_t type;
+        uint32_t bytes; /* with its head */
+        uint64_t at;
+    } frames[TAP_FRAMES];
+    size_t nframes;
+};
+
+/* The source's channel, with an event before byte `at` of one of its directions. */
+struct tap {
+    struct mf_channel inner;
+    int fd; /* what is shut down by a cut */
+    enum tap_event event;
+    int way;
+    uint64_t at;
+    bool happened, waited;
+    struct tap_way ways[TAP_WAYS];
+    /* If not NULL: all that the source sent, `kept` bytes. */
+    uint8_t *record;
+    size_t record_size, kept;
+};
+
+/* Whether all of a frame of this type went through; `way` is TAP_OUT or TAP_IN. */
+bool tap_saw(const struct tap *tap, int way, unsigned type);
+
 /* How one move is made; zeros are defaults. */
 struct move {
     struct mf_migrate_options out;
     struct mf_migrate_in_options in;
     struct mf_channel_fds out_fds, in_fds; /* connected here unless `fds_given` */
     bool fds_given;
+    struct tap *tap; /* around the source's channel; or NULL */
     enum mf_backend backend; /* of the receiver */
     struct mf_host *(*make_host)(void);
     /* What came of it. */

@@ -430,7 +430,7 @@ static void lives_while_held(void **state)
 
     build_program(&b);
     struct mf_image *image = open_right(&b);
-    assert_ptr_equal(image_hold(image), image);
+    assert_ptr_equal(mf_image_hold(image), image);
     mf_image_close(image);
     assert_non_null(mf_image_segment(image, 0));
     mf_image_close(image);
