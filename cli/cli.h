@@ -105,6 +105,7 @@ int cmd_asm(int argc, char **argv);
     X(STEP, "step", 0, NULL, "a debugger on standard input and output")                            \
     X(MAX_INSTRUCTIONS, "max-instructions", 0, "N",                                                \
       "what each machine may execute (default none)")                                              \
+    X(ENDIAN, "endian", 0, "ORDER", "byte order of the program: little (default) or big")          \
     X(DELAYED_BRANCHES, "delayed-branches", 0, NULL, "branches of assembly have delay slots")      \
     X(TIME, "time", 0, NULL, "print how long each phase took to standard error")                   \
     X(JSON, "json", 0, NULL, "print JSON to standard output, errors too")                          \
@@ -152,7 +153,7 @@ struct cli_options {
     size_t nwords;
     bool run, compress;
     bool list, time, json, color, verbose, markdown, batch, attentive;
-    bool round_robin, legacy, anywhere, trace, stats, step, delayed_branches;
+    bool round_robin, legacy, anywhere, trace, stats, step, delayed_branches, big_endian;
     char **operands; /* what follows the options; NULL-terminated */
     int noperands;
 };

@@ -42,6 +42,9 @@ if(TARGET mayfly_cli)
         INSTALL_RPATH "$ORIGIN/${bin_to_lib};$ORIGIN"
         BUILD_WITH_INSTALL_RPATH ON)
     install(TARGETS mayfly_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    # Called by this name it is `mayfly vm`.
+    file(CREATE_LINK mayfly ${MAYFLY_OUTPUT}/myvmm SYMBOLIC)
+    install(FILES ${MAYFLY_OUTPUT}/myvmm DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-8])

@@ -8,7 +8,8 @@
  *   execute.c    runs blocks (instructions.inc: what each internal instruction does)
  *   cpu.c        run(): slices, events, what leaves the fast loop
  *   cp0.c        coprocessor 0, exceptions, interrupts; tlb.c  the software-managed TLB
- *   fpu.c        the slow half of floating point: NaNs, flags, conversions
+ *   fpu.c        the slow half of floating point: NaNs, flags, conversions; fpu_exact.c
+ *                arithmetic in integers, for hosts without flags
  *   device.c     console, disk, random numbers, power
  *   syscall.c    system calls; random.c  their random numbers; console.c  output, input
  *   system.c     the other instructions that leave the fast loop; trace.c  the trace
@@ -152,6 +153,7 @@ enum cp0_register {
     CP0_CONTEXT = 4,
     CP0_PAGEMASK = 5,
     CP0_WIRED = 6,
+    CP0_HWRENA = 7,
     CP0_BADVADDR = 8,
     CP0_COUNT = 9,
     CP0_ENTRYHI = 10,
@@ -271,6 +273,8 @@ struct machine {
     bool simple;     /* falls off the end of the text without a fault */
     bool user;       /* runs in user mode: follows from Status */
     bool fpu;        /* may be used: Status.CU1 */
+    bool fpu_exact;  /* the host has no floating-point flags: fpu_exact.c computes them */
+    bool fpu_exact_always; /* as if it had none */
     uint64_t executed;
     struct fault fault;
 
@@ -406,8 +410,9 @@ unsigned tlb_random(struct machine *m);
 #define FCSR_FLAGS   UINT32_C(0x0000007c)
 #define FCSR_ENABLES UINT32_C(0x00000f80)
 #define FCSR_CAUSES  UINT32_C(0x0003f000)
-#define FCSR_WRITE   UINT32_C(0xff83ffff)
-void fpu_enter(struct machine *m); /* sets the host's rounding; execute() calls it */
+#define FCSR_WRITE   UINT32_C(0xfe83ffff) /* without FS: denormals are never flushed */
+/* Sets the host's rounding, and machine.fpu_exact; around execute(). */
+void fpu_enter(struct machine *m);
 void fpu_leave(void);
 uint32_t fpu_read_control(struct machine *m, unsigned reg);
 bool fpu_write_control(struct machine *m, unsigned reg, uint32_t value);
@@ -416,6 +421,8 @@ bool fpu_write_control(struct machine *m, unsigned reg, uint32_t value);
  * enabled exception is raised, and the result must not be written.
  */
 bool fpu_flags(struct machine *m);
+/* The same for flags that are known; bits as in fpu_host.h. */
+bool fpu_set_flags(struct machine *m, unsigned flags);
 enum fpu_rounding { FPU_NEAREST, FPU_ZERO, FPU_UP, FPU_DOWN, FPU_CURRENT };
 enum fpu_muladd { FPU_MINUS = 1, FPU_NEGATE = 2 };
 /* The result of an operation on `a` and `b` that the host says is a NaN. */
@@ -434,6 +441,15 @@ bool fpu_compare_single(struct machine *m, uint32_t a, uint32_t b, unsigned cond
                         unsigned flag);
 bool fpu_compare_double(struct machine *m, uint64_t a, uint64_t b, unsigned condition,
                         unsigned flag);
+/* fpu_exact.c */
+/* Whether it has an instruction: arithmetic on two formats that are the same, and cvt.s.w. */
+bool fpu_exact_has(enum isa_insn insn);
+/* Executes it on registers fd, fs, ft; false: an enabled exception is raised. */
+bool fpu_exact(struct machine *m, enum isa_insn insn, unsigned d, unsigned s, unsigned t);
+/* Results with their flags; `bits` is no NaN. */
+uint32_t fpu_exact_narrow(struct machine *m, uint64_t bits, unsigned *flags);
+uint64_t fpu_exact_muladd(struct machine *m, bool wide, unsigned kind, uint64_t a, uint64_t b,
+                          uint64_t c, unsigned *flags);
 
 /* device.c */
 void device_reset(struct machine *m);

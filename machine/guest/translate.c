@@ -476,7 +476,9 @@ static void emit_insn(struct builder *to, enum isa_insn insn, uint32_t word)
     struct isa_fields f = isa_fields(word);
 
     if (insn == ISA_UNKNOWN) {
-        emit_raise(to, EXC_RI, 0);
+        unsigned opcode = word >> 26; /* cop2, lwc2, ldc2, swc2, sdc2 */
+        bool second = opcode == 0x12 || (opcode & 0x33) == 0x32;
+        emit_raise(to, second ? EXC_CPU : EXC_RI, second ? 2 : 0);
         return;
     }
     uint32_t flags = isa_table[insn].flags;
@@ -497,11 +499,16 @@ static void emit_insn(struct builder *to, enum isa_insn insn, uint32_t word)
         emit_raise(to, EXC_RI, 0);
         return;
     }
-    struct op *op = emit(to, to->m->big_endian ? rule->big : rule->op);
-    if (rule->shape < SHAPE_F)
-        shape_integer(op, rule->shape, f, word);
-    else
+    bool exact = to->m->fpu_exact && fpu_exact_has(insn);
+    struct op *op = emit(to, exact ? OP_EXACT : to->m->big_endian ? rule->big : rule->op);
+    if (exact) {
         shape_fpu(op, rule, f, word);
+        op->imm = insn;
+    } else if (rule->shape < SHAPE_F) {
+        shape_integer(op, rule->shape, f, word);
+    } else {
+        shape_fpu(op, rule, f, word);
+    }
 }
 
 /* What leaves the fast loop, for system.c. */

@@ -26,13 +26,14 @@
 #define SECTOR_BYTES 512
 
 /*
- * With a deadline a machine runs in pieces of about this long, so that it is stopped
- * between two instructions and can say where it was. The sandbox's own limit comes later
- * and is for a guest program that does not answer.
+ * A machine runs in pieces of about this long, so that it is stopped between two instructions
+ * and can say where it was: by a signal, and more exactly by its deadline. The sandbox's own
+ * limit comes later and is for a guest program that does not answer.
  */
-#define PIECE_NS      UINT64_C(10000000)
-#define GRACE_NS      UINT64_C(5000000000)
-#define CHUNK_DEFAULT UINT64_C(100000)
+#define PIECE_NS       UINT64_C(100000000)
+#define TIMED_PIECE_NS UINT64_C(10000000)
+#define GRACE_NS       UINT64_C(5000000000)
+#define CHUNK_DEFAULT  UINT64_C(100000)
 
 static uint64_t now_ns(void)
 {
@@ -313,12 +314,18 @@ static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
     struct mf_error before = machine->err;
 
     machine->outcome = outcome;
-    machine->has_state = outcome != VMM_INTERRUPTED && outcome != VMM_FAILED &&
+    machine->has_state = outcome != VMM_FAILED && atomic_load(&machine->sandbox) != NULL &&
                          vmm_machine_state(machine, &machine->state) == MF_OK;
     if (machine->common->statistics && machine->has_state)
         vmm_machine_get_statistics(machine);
     machine->err = before;
     vmm_io_flush(&machine->io);
+    /* The program may not care, but its user does. */
+    if (machine->io.write_error != 0) {
+        mf_fail(&machine->err, MF_E_SYSTEM, "cannot write its output: %s",
+                strerror(machine->io.write_error));
+        vmm_io_say(&machine->io, "%s", machine->err.message);
+    }
     return VMM_ENDED;
 }
 
@@ -333,8 +340,11 @@ static enum vmm_turn end_badly(struct vmm_machine *machine, enum vmm_outcome out
 
 static enum vmm_turn fail(struct vmm_machine *machine)
 {
-    if (machine->err.code == MF_E_INTERRUPTED)
-        return end(machine, VMM_INTERRUPTED);
+    if (machine->err.code == MF_E_INTERRUPTED) {
+        end(machine, VMM_INTERRUPTED);
+        vmm_io_say(&machine->io, "interrupted in the middle of an instruction");
+        return VMM_ENDED;
+    }
     end(machine, machine->err.code == MF_E_DEADLINE ? VMM_DEADLINE : VMM_FAILED);
     vmm_io_say(&machine->io, "%s", machine->err.message);
     return VMM_ENDED;
@@ -372,17 +382,12 @@ static enum vmm_turn wait_for_input(struct vmm_machine *machine)
     return VMM_WAITS;
 }
 
-/* Cause.ExcCode 1 to 7 are those of an address. */
 static enum vmm_turn end_faulted(struct vmm_machine *machine)
 {
-    const struct machine_stop *stop = &machine->stop;
-    char what[320];
-
-    if (stop->code >= 1 && stop->code <= 7)
-        snprintf(what, sizeof what, "%s (address 0x%08x)", stop->text, stop->address);
-    else
-        snprintf(what, sizeof what, "%s", stop->text);
-    return end_badly(machine, VMM_FAULTED, stop->pc, what);
+    end(machine, VMM_FAULTED);
+    uint32_t pc = explain_fault(machine, machine->fault, sizeof machine->fault);
+    vmm_machine_report(machine, pc, machine->fault);
+    return VMM_ENDED;
 }
 
 static enum vmm_turn handle_stop(struct vmm_machine *machine)
@@ -416,6 +421,8 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
 
     if (atomic_load(&machine->common->stopping)) {
         end(machine, VMM_INTERRUPTED);
+        vmm_machine_report(machine, machine->has_state ? machine->state.pc : machine->stop.pc,
+                           "interrupted");
         return false;
     }
     if (max != 0 && machine->executed >= max) {
@@ -428,19 +435,21 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
     }
     if (max != 0 && max - machine->executed < *instructions)
         *instructions = max - machine->executed;
-    if (machine->deadline_ns != 0 && machine->chunk < *instructions)
+    if (machine->chunk < *instructions)
         *instructions = machine->chunk;
     return true;
 }
 
-/* Makes the pieces as long as PIECE_NS; by and by, because one may have been a short one. */
+/* Makes the pieces as long as they shall be; by and by, because one may have been a short one. */
 static void learn_speed(struct vmm_machine *machine, uint64_t instructions, uint64_t ns)
 {
+    uint64_t wanted = machine->deadline_ns != 0 ? TIMED_PIECE_NS : PIECE_NS;
+
     if (machine->stop.executed < instructions || instructions < machine->chunk)
         return;
-    if (ns < PIECE_NS / 2 && machine->chunk < UINT64_C(1) << 40)
+    if (ns < wanted / 2 && machine->chunk < UINT64_C(1) << 40)
         machine->chunk *= 2;
-    else if (ns > PIECE_NS * 2 && machine->chunk > 1000)
+    else if (ns > wanted * 2 && machine->chunk > 1000)
         machine->chunk /= 2;
 }
 

@@ -67,6 +67,7 @@ struct vmm_machine {
     enum vmm_outcome outcome;
     int exit_code;
     struct machine_stop stop;   /* of the last turn */
+    char fault[320];            /* which one it was, for people */
     struct machine_state state; /* when it ended, if has_state */
     bool has_state;
     struct vmm_statistics statistics;

@@ -16,6 +16,9 @@
 /* How long one round of waiting is when every machine waits for input. */
 #define ROUND_MS 20
 
+/* How long machines have, once a signal came, to stop between two instructions. */
+#define GRACE_ROUNDS 100
+
 struct crew {
     struct vmm_machine *machines;
     size_t n;
@@ -90,7 +93,10 @@ static void *work(void *context)
     return NULL;
 }
 
-/* Waits until `n` workers came to their ends; tells the machines when a signal comes. */
+/*
+ * Waits until `n` workers came to their ends; tells the machines when a signal comes. They stop
+ * before their next piece, and say where; what takes much longer than a piece is broken off.
+ */
 static void watch(const struct crew *crew, size_t n)
 {
     struct vmm_common *common = crew->machines[0].common;
@@ -99,13 +105,11 @@ static void watch(const struct crew *crew, size_t n)
         {.fd = common->terminal.wake_fd, .events = POLLIN},
     };
     bool told = false;
+    int rounds = 0;
     uint64_t done;
 
     for (size_t ended = 0; ended < n;) {
-        /*
-         * A machine that is being made has no sandbox yet, but looks at `stopping` before its
-         * first turn; its start is short, and told again and again.
-         */
+        /* A machine that is being made has no sandbox yet: it is told again and again. */
         int ready = poll(fds, 2, told ? ROUND_MS : -1);
         if (ready < 0 && errno != EINTR)
             break;
@@ -116,7 +120,8 @@ static void watch(const struct crew *crew, size_t n)
             fds[1].fd = -1;
             atomic_store(&common->stopping, true);
         }
-        for (size_t i = 0; told && i < crew->n; i++)
+        rounds += told;
+        for (size_t i = 0; rounds > GRACE_ROUNDS && i < crew->n; i++)
             vmm_machine_interrupt(&crew->machines[i]);
     }
 }
