@@ -164,6 +164,13 @@ static int send_program(struct vmm_machine *machine)
     return status;
 }
 
+static void take_sandbox(struct vmm_machine *machine, struct mf_sandbox *sandbox)
+{
+    atomic_store(&machine->sandbox, sandbox);
+    if (machine->common->watch != NULL)
+        machine->common->watch(sandbox);
+}
+
 static int start_cold(struct vmm_machine *machine)
 {
     struct machine_config config = {
@@ -184,7 +191,7 @@ static int start_cold(struct vmm_machine *machine)
                                    &machine->err);
     if (status != MF_OK)
         return status;
-    atomic_store(&machine->sandbox, sandbox);
+    take_sandbox(machine, sandbox);
     status = mf_sandbox_start(sandbox, &machine->err);
     if (status == MF_OK)
         status = inside_call(machine, "configure", &arg, 1, NULL);
@@ -210,7 +217,7 @@ static int start_warm(struct vmm_machine *machine, const char *path)
                                     &machine->err);
     if (status != MF_OK)
         return status;
-    atomic_store(&machine->sandbox, sandbox);
+    take_sandbox(machine, sandbox);
     return vmm_machine_check(machine, path);
 }
 
@@ -311,9 +318,11 @@ void vmm_machine_report(struct vmm_machine *machine, uint32_t pc, const char *wh
 static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
 {
     struct mf_error before = machine->err;
+    bool well = outcome == VMM_EXITED || outcome == VMM_POWERED_OFF;
+    bool answers = outcome != VMM_INTERRUPTED && outcome != VMM_FAILED;
 
     machine->outcome = outcome;
-    machine->has_state = outcome != VMM_INTERRUPTED && outcome != VMM_FAILED &&
+    machine->has_state = answers && !(well && machine->common->no_final_state) &&
                          vmm_machine_state(machine, &machine->state) == MF_OK;
     if (machine->common->statistics && machine->has_state)
         vmm_machine_get_statistics(machine);
@@ -494,6 +503,8 @@ const char *vmm_outcome_name(enum vmm_outcome outcome)
 
 void vmm_machine_close(struct vmm_machine *machine)
 {
+    if (machine->common != NULL && machine->common->watch != NULL)
+        machine->common->watch(NULL);
     mf_sandbox_destroy(atomic_exchange(&machine->sandbox, NULL));
     mf_snapshot_close(machine->start);
     mf_host_destroy(machine->host);

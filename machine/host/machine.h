@@ -23,6 +23,13 @@ struct vmm_common {
     bool snapshots_anywhere; /* SNAPSHOT may name any path */
     bool delayed_branches;   /* of assembly sources */
     bool statistics;         /* ask for them when a machine ends */
+    bool no_final_state;     /* nobody wants the registers of one that ends well */
+    /*
+     * For one machine alone, else NULL: told its sandbox, which mf_sandbox_interrupt is called
+     * for from then on when a signal comes; NULL before the sandbox goes away. So that the
+     * machine needs no thread of its own.
+     */
+    void (*watch)(struct mf_sandbox *sandbox);
     struct vmm_terminal terminal;
     atomic_bool stopping; /* no machine shall begin another turn */
 };
