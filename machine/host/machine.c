@@ -270,6 +270,7 @@ void vmm_machine_init(struct vmm_machine *machine, struct vmm_common *common,
     machine->disk = -1;
     machine->chunk = CHUNK_DEFAULT;
     atomic_init(&machine->sandbox, NULL);
+    pthread_mutex_init(&machine->leaving, NULL);
     machine->io.terminal = &common->terminal;
     machine->io.name = machine->config.name;
     machine->io.input = machine->io.output = machine->io.trace = -1;
@@ -483,10 +484,11 @@ void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms)
 
 void vmm_machine_interrupt(struct vmm_machine *machine)
 {
+    pthread_mutex_lock(&machine->leaving);
     struct mf_sandbox *sandbox = atomic_load(&machine->sandbox);
-
     if (sandbox != NULL)
         mf_sandbox_interrupt(sandbox);
+    pthread_mutex_unlock(&machine->leaving);
 }
 
 const char *vmm_outcome_name(enum vmm_outcome outcome)
@@ -501,11 +503,20 @@ const char *vmm_outcome_name(enum vmm_outcome outcome)
     return names[outcome];
 }
 
+void vmm_machine_retire(struct vmm_machine *machine)
+{
+    if (machine->common->watch != NULL)
+        machine->common->watch(NULL);
+    pthread_mutex_lock(&machine->leaving);
+    struct mf_sandbox *sandbox = atomic_exchange(&machine->sandbox, NULL);
+    pthread_mutex_unlock(&machine->leaving);
+    mf_sandbox_destroy(sandbox);
+}
+
 void vmm_machine_close(struct vmm_machine *machine)
 {
-    if (machine->common != NULL && machine->common->watch != NULL)
-        machine->common->watch(NULL);
-    mf_sandbox_destroy(atomic_exchange(&machine->sandbox, NULL));
+    vmm_machine_retire(machine);
+    pthread_mutex_destroy(&machine->leaving);
     mf_snapshot_close(machine->start);
     mf_host_destroy(machine->host);
     if (machine->disk >= 0)

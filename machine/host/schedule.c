@@ -58,6 +58,8 @@ static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, b
         *busy |= turn == VMM_GOES_ON;
         if (turn == VMM_WAITS)
             *waiting = machine;
+        if (turn == VMM_ENDED)
+            vmm_machine_retire(machine);
     }
     return left;
 }
@@ -82,10 +84,12 @@ static void *work(void *context)
     const struct worker *worker = context;
     uint64_t one = 1;
 
-    if (worker->machine != NULL)
+    if (worker->machine != NULL) {
         run_one(worker->machine);
-    else
+        vmm_machine_retire(worker->machine);
+    } else {
         run_in_turns(worker->crew);
+    }
     ssize_t n = write(worker->crew->done_fd, &one, sizeof one);
     (void)n;
     return NULL;
