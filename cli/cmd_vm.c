@@ -260,12 +260,15 @@ static int prepare(struct vm_session *session)
     common->snapshots_anywhere = options->anywhere;
     common->delayed_branches = options->delayed_branches;
     common->statistics = options->stats;
+    common->no_final_state = !options->json && !options->stats && !options->step;
     common->terminal.names = session->norders > 1;
     common->terminal.output_to_stderr = options->json;
     common->terminal.input_by_line = options->step;
     if (interrupt_init(&err) != MF_OK)
         return cli_library_error("vm", options->json, &err);
     common->terminal.wake_fd = interrupt_fd();
+    if (session->norders == 1 && !options->step)
+        common->watch = interrupt_watch;
     return open_guest(session);
 }
 

@@ -15,7 +15,6 @@
 
 void machine_init(struct machine *m, const struct machine_host *host)
 {
-    memset(m, 0, sizeof(*m));
     m->host = *host;
     m->random[RANDOM_STREAMS - 1].id = RANDOM_DEVICE;
     execute(m, NULL, NULL);

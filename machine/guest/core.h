@@ -503,6 +503,7 @@ bool control_set_state(struct machine *m, const void *data, size_t len);
 bool control_set_break(struct machine *m, uint32_t address, bool on);
 /* struct machine_stats and its counts; returns the bytes used of `out`. */
 size_t control_stats(struct machine *m, void *out, size_t size);
+/* *m is zeroed; most of it stays untouched until a program needs it. */
 void machine_init(struct machine *m, const struct machine_host *host);
 void machine_fini(struct machine *m);
 

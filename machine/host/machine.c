@@ -165,6 +165,13 @@ static int send_program(struct vmm_machine *machine)
     return status;
 }
 
+static void take_sandbox(struct vmm_machine *machine, struct mf_sandbox *sandbox)
+{
+    atomic_store(&machine->sandbox, sandbox);
+    if (machine->common->watch != NULL)
+        machine->common->watch(sandbox);
+}
+
 static int start_cold(struct vmm_machine *machine)
 {
     struct machine_config config = {
@@ -185,7 +192,7 @@ static int start_cold(struct vmm_machine *machine)
                                    &machine->err);
     if (status != MF_OK)
         return status;
-    atomic_store(&machine->sandbox, sandbox);
+    take_sandbox(machine, sandbox);
     status = mf_sandbox_start(sandbox, &machine->err);
     if (status == MF_OK)
         status = inside_call(machine, "configure", &arg, 1, NULL);
@@ -211,7 +218,7 @@ static int start_warm(struct vmm_machine *machine, const char *path)
                                     &machine->err);
     if (status != MF_OK)
         return status;
-    atomic_store(&machine->sandbox, sandbox);
+    take_sandbox(machine, sandbox);
     return vmm_machine_check(machine, path);
 }
 
@@ -264,6 +271,7 @@ void vmm_machine_init(struct vmm_machine *machine, struct vmm_common *common,
     machine->disk = -1;
     machine->chunk = CHUNK_DEFAULT;
     atomic_init(&machine->sandbox, NULL);
+    pthread_mutex_init(&machine->leaving, NULL);
     machine->io.terminal = &common->terminal;
     machine->io.name = machine->config.name;
     machine->io.input = machine->io.output = machine->io.trace = -1;
@@ -312,9 +320,11 @@ void vmm_machine_report(struct vmm_machine *machine, uint32_t pc, const char *wh
 static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
 {
     struct mf_error before = machine->err;
+    bool well = outcome == VMM_EXITED || outcome == VMM_POWERED_OFF;
 
     machine->outcome = outcome;
     machine->has_state = outcome != VMM_FAILED && atomic_load(&machine->sandbox) != NULL &&
+                         !(well && machine->common->no_final_state) &&
                          vmm_machine_state(machine, &machine->state) == MF_OK;
     if (machine->common->statistics && machine->has_state)
         vmm_machine_get_statistics(machine);
@@ -483,10 +493,11 @@ void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms)
 
 void vmm_machine_interrupt(struct vmm_machine *machine)
 {
+    pthread_mutex_lock(&machine->leaving);
     struct mf_sandbox *sandbox = atomic_load(&machine->sandbox);
-
     if (sandbox != NULL)
         mf_sandbox_interrupt(sandbox);
+    pthread_mutex_unlock(&machine->leaving);
 }
 
 const char *vmm_outcome_name(enum vmm_outcome outcome)
@@ -501,9 +512,20 @@ const char *vmm_outcome_name(enum vmm_outcome outcome)
     return names[outcome];
 }
 
+void vmm_machine_retire(struct vmm_machine *machine)
+{
+    if (machine->common->watch != NULL)
+        machine->common->watch(NULL);
+    pthread_mutex_lock(&machine->leaving);
+    struct mf_sandbox *sandbox = atomic_exchange(&machine->sandbox, NULL);
+    pthread_mutex_unlock(&machine->leaving);
+    mf_sandbox_destroy(sandbox);
+}
+
 void vmm_machine_close(struct vmm_machine *machine)
 {
-    mf_sandbox_destroy(atomic_exchange(&machine->sandbox, NULL));
+    vmm_machine_retire(machine);
+    pthread_mutex_destroy(&machine->leaving);
     mf_snapshot_close(machine->start);
     mf_host_destroy(machine->host);
     if (machine->disk >= 0)

@@ -10,6 +10,7 @@
 #include "machine/program.h"
 #include "machine/protocol.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* What all machines of a command have in common. Read-only while they run. */
@@ -23,6 +24,13 @@ struct vmm_common {
     bool snapshots_anywhere; /* SNAPSHOT may name any path */
     bool delayed_branches;   /* of assembly sources */
     bool statistics;         /* ask for them when a machine ends */
+    bool no_final_state;     /* nobody wants the registers of one that ends well */
+    /*
+     * For one machine alone, else NULL: told its sandbox, which mf_sandbox_interrupt is called
+     * for from then on when a signal comes; NULL before the sandbox goes away. So that the
+     * machine needs no thread of its own.
+     */
+    void (*watch)(struct mf_sandbox *sandbox);
     struct vmm_terminal terminal;
     atomic_bool stopping; /* no machine shall begin another turn */
 };
@@ -57,6 +65,7 @@ struct vmm_machine {
     bool disk_read_only;
     struct mf_host *host;
     _Atomic(struct mf_sandbox *) sandbox;
+    pthread_mutex_t leaving; /* held by who interrupts the sandbox, or takes it away */
     struct mf_snapshot *start; /* the snapshot that it was made from; NULL: cold */
     bool gets_input;
     bool warned_legacy;
@@ -117,6 +126,12 @@ int vmm_machine_check(struct vmm_machine *machine, const char *path);
 
 /* Says on standard error where it is and what the registers are. */
 void vmm_machine_report(struct vmm_machine *machine, uint32_t pc, const char *what);
+
+/*
+ * Gives back the sandbox of a machine that has ended: its memory, and the time that takes, are
+ * then not left to the end of all machines. What was asked of it before stays.
+ */
+void vmm_machine_retire(struct vmm_machine *machine);
 
 void vmm_machine_close(struct vmm_machine *machine);
 

@@ -1,7 +1,8 @@
 /*
  * Machines run on threads of their own, one each or one for all; the calling thread waits for
  * their ends or a signal. So a machine that is busy never keeps the command from noticing
- * a signal, and a machine is made and run by the same thread.
+ * a signal, and a machine is made and run by the same thread. One alone is run by the calling
+ * thread, when signals reach its sandbox without help (vmm_common.watch): that saves a start.
  */
 #include "machine/host/schedule.h"
 
@@ -60,6 +61,8 @@ static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, b
         *busy |= turn == VMM_GOES_ON;
         if (turn == VMM_WAITS)
             *waiting = machine;
+        if (turn == VMM_ENDED)
+            vmm_machine_retire(machine);
     }
     return left;
 }
@@ -84,10 +87,12 @@ static void *work(void *context)
     const struct worker *worker = context;
     uint64_t one = 1;
 
-    if (worker->machine != NULL)
+    if (worker->machine != NULL) {
         run_one(worker->machine);
-    else
+        vmm_machine_retire(worker->machine);
+    } else {
         run_in_turns(worker->crew);
+    }
     ssize_t n = write(worker->crew->done_fd, &one, sizeof one);
     (void)n;
     return NULL;
@@ -129,6 +134,10 @@ static void watch(const struct crew *crew, size_t n)
 int vmm_schedule(struct vmm_machine *machines, size_t n, enum vmm_schedule how,
                  struct mf_error *err)
 {
+    if (n == 1 && how == VMM_PARALLEL && machines->common->watch != NULL) {
+        run_one(machines);
+        return MF_OK;
+    }
     struct crew crew = {.machines = machines, .n = n};
     size_t nworkers = how == VMM_PARALLEL ? n : 1, started = 0;
     struct worker *workers = calloc(nworkers, sizeof *workers);

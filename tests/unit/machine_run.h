@@ -142,7 +142,7 @@ static inline void rig_open_bytes(struct rig *rig, const struct rig_setup *setup
     size_t image_len = 0;
 
     memset(rig, 0, sizeof(*rig));
-    rig->m = malloc(sizeof(*rig->m));
+    rig->m = calloc(1, sizeof(*rig->m));
     assert_non_null(rig->m);
     machine_init(rig->m, &host);
     assert_true(control_configure(rig->m, &config, sizeof(config)));
