@@ -208,6 +208,8 @@ static const struct rule rules[ISA_COUNT] = {
     RULE_C(NGT, 15),
 };
 
+_Static_assert(OPS <= UINT8_MAX, "codes are bytes");
+
 /* A block that is being made. */
 struct builder {
     struct machine *m;
@@ -218,7 +220,7 @@ struct builder {
     bool slot;  /* what is emitted now stands in a delay slot */
     uint32_t target[2];
     uint16_t insns[BLOCK_MAX];
-    uint16_t codes[3 * BLOCK_MAX];
+    uint8_t codes[3 * BLOCK_MAX];
     struct op ops[3 * BLOCK_MAX];
 };
 
@@ -234,7 +236,7 @@ static struct op *emit(struct builder *to, enum op_code code)
 
     *op = (struct op){.go = to->m->labels[code],
                       .index = (uint8_t)(to->n | (to->slot ? OP_SLOT : 0))};
-    to->codes[to->nops++] = (uint16_t)code;
+    to->codes[to->nops++] = (uint8_t)code;
     return op;
 }
 
@@ -841,7 +843,7 @@ static struct block *block_make(struct machine *m, uint32_t pc, enum block_kind 
     if (!build(&to))
         return NULL;
     size_t ops = to.nops * sizeof(struct op);
-    struct block *b = chunk_take(m, sizeof(*b) + ops + to.n * sizeof(uint16_t));
+    struct block *b = chunk_take(m, sizeof(*b) + ops + to.n * sizeof(uint16_t) + to.nops);
     if (b == NULL) {
         fault_address(m, EXC_IBE, pc, "no memory left to run it");
         return NULL;
@@ -851,6 +853,12 @@ static struct block *block_make(struct machine *m, uint32_t pc, enum block_kind 
     memcpy(b->ops, to.ops, ops);
     b->insns = (uint16_t *)((uint8_t *)b->ops + ops);
     memcpy(b->insns, to.insns, to.n * sizeof(uint16_t));
+    b->codes = (uint8_t *)(b->insns + to.n);
+    memcpy(b->codes, to.codes, to.nops);
+    b->nops = (uint16_t)to.nops;
+    b->first = b->ops[0].go;
+    if (kind == BLOCK_WHOLE && to.n > 0 && m->native.threshold != NATIVE_NEVER)
+        b->ops[0].go = m->labels[LABEL_HOT];
     unsigned bucket = bucket_of(pc, kind);
     b->chain = m->buckets[bucket];
     m->buckets[bucket] = b;
@@ -883,6 +891,15 @@ struct block *block_find(struct machine *m, uint32_t pc, enum block_kind kind)
     return b;
 }
 
+struct block *block_look(struct machine *m, uint32_t pc)
+{
+    struct block *b = m->buckets[bucket_of(pc, BLOCK_WHOLE)];
+
+    while (b != NULL && (b->pc != pc || b->kind != BLOCK_WHOLE))
+        b = b->chain;
+    return b;
+}
+
 void blocks_harvest(struct machine *m)
 {
     for (size_t i = 0; i < BLOCK_BUCKETS; i++) {
@@ -906,6 +923,7 @@ void blocks_flush(struct machine *m)
         m->chunks = next;
     }
     m->chunk_bytes = 0;
+    native_flush(m);
     m->generation++;
     m->flush_code = false;
 }

@@ -1,0 +1,159 @@
+/*
+ * Which blocks become a unit of native code, and the memory that it is in (native.h has the
+ * theory of operation).
+ */
+#include "native.h"
+
+#include "translate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* How often a block may be translated, in units that grow. */
+#define TIMES_MOST 4
+/* A successor belongs to the unit when it ran at least this fraction of the threshold. */
+#define WARM 64
+
+#define BACKOFF_MOST 20
+
+void native_init(struct machine *m)
+{
+    m->native.threshold = NATIVE_THRESHOLD;
+    m->native.helper = native_op;
+    m->native.one_taken = UINT64_C(1) << 32;
+}
+
+void native_fini(struct machine *m)
+{
+    struct native *n = &m->native;
+
+    if (n->code != NULL)
+        munmap(n->code, NATIVE_BYTES);
+    free(n->work);
+    n->code = NULL;
+    n->work = NULL;
+}
+
+void native_flush(struct machine *m)
+{
+    struct native *n = &m->native;
+
+    if (n->used <= PAGE_BYTES)
+        return;
+    n->used = PAGE_BYTES;
+    /* A program that keeps changing its code is not worth it. */
+    if (n->backoff < BACKOFF_MOST)
+        n->backoff++;
+}
+
+/* The next bytes of code become executable. */
+static bool seal(struct native *n, size_t used)
+{
+    used = (used + PAGE_MASK) & ~(size_t)PAGE_MASK;
+    if (mprotect(n->code + n->sealed, used - n->sealed, PROT_READ | PROT_EXEC) != 0)
+        return false;
+    n->used = n->sealed = used;
+    return true;
+}
+
+/* There is memory for code, and it is writable from `used` on. */
+static bool prepare(struct machine *m)
+{
+    struct native *n = &m->native;
+
+    if (n->code == NULL) {
+        n->work = native_unit_create();
+        void *code = n->work == NULL ? MAP_FAILED
+                                     : mmap(NULL, NATIVE_BYTES, PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (code == MAP_FAILED)
+            return false;
+        n->code = code;
+        return native_emit_base(m) && seal(n, PAGE_BYTES);
+    }
+    if (n->sealed > n->used &&
+        mprotect(n->code + n->used, n->sealed - n->used, PROT_READ | PROT_WRITE) != 0)
+        return false;
+    n->sealed = n->used;
+    return true;
+}
+
+/* Whether a block that follows one of the unit belongs to it. */
+static bool belongs(const struct machine *m, const struct block *b)
+{
+    return b != NULL && b->n > 0 && b->times < TIMES_MOST &&
+           (b->native != NULL || b->count >= m->native.threshold / WARM);
+}
+
+static void gather(struct machine *m, struct block *first)
+{
+    struct unit *u = m->native.work;
+
+    native_unit_start(u, m);
+    native_unit_add(u, first);
+    for (size_t i = 0; native_unit_block(u, i) != NULL; i++) {
+        struct block *b = native_unit_block(u, i);
+        for (unsigned k = 0; k < 2; k++)
+            if (belongs(m, b->next[k]))
+                native_unit_add(u, b->next[k]);
+        /* Behind a call is where its return goes. */
+        if (b->next[0] == NULL && b->target[0] != 0 && (b->target[0] ^ b->pc) >> 31 == 0) {
+            struct block *after = block_look(m, b->target[0]);
+            if (belongs(m, after))
+                native_unit_add(u, after);
+        }
+    }
+}
+
+/* All jumps between units are made anew: what they go to may have been translated again. */
+static void unlink_units(struct machine *m)
+{
+    for (size_t i = 0; i < BLOCK_BUCKETS; i++)
+        for (struct block *b = m->buckets[i]; b != NULL; b = b->chain)
+            b->out[0] = b->out[1] = NULL;
+}
+
+static bool give_up(struct machine *m)
+{
+    m->native.refused = true;
+    m->native.threshold = NATIVE_NEVER;
+    return true;
+}
+
+bool native_translate(struct machine *m, struct block *b)
+{
+    struct native *n = &m->native;
+
+    b->ops[0].go = b->first;
+    if (n->refused)
+        return true;
+    if (!prepare(m))
+        return give_up(m);
+    gather(m, b);
+    size_t bytes = native_unit_emit(n->work, n->code + n->used, NATIVE_BYTES - n->used);
+    if (bytes == 0)
+        return false;
+    if (!seal(n, n->used + bytes))
+        return give_up(m);
+    unlink_units(m);
+    for (size_t i = 0; native_unit_block(n->work, i) != NULL; i++) {
+        struct block *in = native_unit_block(n->work, i);
+        in->ops[0].go = m->labels[LABEL_NATIVE];
+        in->times++;
+    }
+    return true;
+}
+
+enum native_leave native_run(struct machine *m, const struct block *b, int64_t *budget)
+{
+    struct native *n = &m->native;
+    enum native_leave (*enter)(struct machine *, const void *, uint64_t);
+    const void *code = n->enter;
+
+    memcpy(&enter, &code, sizeof(enter));
+    enum native_leave why = enter(m, b->native, (uint64_t)*budget);
+    *budget = (int32_t)n->state;
+    m->taken += n->state >> 32;
+    return why;
+}

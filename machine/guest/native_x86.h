@@ -1,0 +1,77 @@
+/*
+ * What the parts of the code generator for x86-64 share: the unit that is being made.
+ *
+ * Registers of the processor: rbx is the machine, r15 the budget and the taken branches,
+ * rax, rcx and rdx are free for one internal instruction, rdx also holds the condition of
+ * a branch over its delay slot. The other ten hold registers of the machine. At [rsp + 8]
+ * are 8 bytes for MXCSR.
+ */
+#ifndef MACHINE_GUEST_NATIVE_X86_H
+#define MACHINE_GUEST_NATIVE_X86_H
+
+#include "native.h"
+#include "translate.h"
+#include "x86_emit.h"
+
+#define MACHINE RBX
+#define STATE   R15
+#define MXCSR_AT 8
+
+/* Code that stands behind the blocks: what is done rarely. */
+enum stub_kind {
+    STUB_BUDGET, /* the block does not fit */
+    STUB_OP,     /* native_op(), then back */
+    STUB_FPU,    /* the same for instructions that have FPU registers only */
+    STUB_INEXACT, /* a result is in xmm0, and MXCSR has flags */
+    STUB_TAKEN,  /* a taken branch leaves the unit */
+};
+
+struct stub {
+    enum stub_kind kind;
+    struct block *block;
+    const struct op *op;
+    uint8_t *from;       /* the jump that comes here */
+    const uint8_t *back;
+    uint32_t store;      /* INEXACT: how the result is stored */
+};
+
+struct jump {
+    uint8_t *from;
+    size_t to; /* index of the block */
+};
+
+struct unit {
+    struct machine *m;
+    struct x86 x;
+    uint32_t id;
+    size_t nblocks, nops, nstubs, njumps;
+    struct block *blocks[UNIT_BLOCKS];
+    struct block *order[UNIT_BLOCKS]; /* as they stand in the code; NULL behind the last */
+    const uint8_t *inner[UNIT_BLOCKS], *outer[UNIT_BLOCKS];
+    struct stub stubs[2 * UNIT_OPS + 2 * UNIT_BLOCKS];
+    struct jump jumps[2 * UNIT_BLOCKS];
+    uint8_t host[REGS];   /* register of the processor, or X86_NONE */
+    bool written[REGS];
+    bool in_rdx;          /* the condition that a branch waits for */
+    const uint8_t *call_op, *call_fpu, *leave, *return_out, *return_miss;
+};
+
+struct x86_place unit_field(size_t offset);
+/* Jumps to a stub for `o` when the condition holds; it goes on where unit_back() is called. */
+struct stub *unit_stub(struct unit *u, enum stub_kind kind, struct block *b, const struct op *o,
+                       uint8_t *from);
+void unit_load(struct unit *u, enum x86_register to, unsigned reg);
+enum x86_register unit_target(const struct unit *u, unsigned reg);
+void unit_store(struct unit *u, unsigned reg, enum x86_register from);
+/*
+ * Looks up the line of a load or store: the address of its bytes is in rax, or the jump
+ * (returned) is taken.
+ */
+uint8_t *unit_access(struct unit *u, const struct op *o, unsigned bytes, bool store);
+
+/* native_x86_fpu.c. False: it has no code for this one. */
+bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code code);
+/* The rest of an operation whose result is in xmm0, behind STUB_INEXACT. */
+void unit_inexact(struct unit *u, const struct stub *stub);
+
+#endif
