@@ -22,6 +22,7 @@ void native_init(struct machine *m)
     m->native.threshold = NATIVE_THRESHOLD;
     m->native.helper = native_op;
     m->native.one_taken = UINT64_C(1) << 32;
+    m->native.one[0].n[0] = m->native.one[1].n[1] = 1;
 }
 
 void native_fini(struct machine *m)
@@ -39,12 +40,26 @@ void native_flush(struct machine *m)
 {
     struct native *n = &m->native;
 
+    n->nlanes = 0;
     if (n->used <= PAGE_BYTES)
         return;
     n->used = PAGE_BYTES;
     /* A program that keeps changing its code is not worth it. */
     if (n->backoff < BACKOFF_MOST)
         n->backoff++;
+}
+
+void native_fold(struct machine *m)
+{
+    struct native *n = &m->native;
+
+    for (size_t i = 0; i < n->nlanes; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            if (n->counted[i][k] != NULL)
+                n->counted[i][k]->count += n->lanes[i].n[k];
+            n->lanes[i].n[k] = 0;
+        }
+    }
 }
 
 /* The next bytes of code become executable. */
@@ -130,6 +145,7 @@ bool native_translate(struct machine *m, struct block *b)
         return true;
     if (!prepare(m))
         return give_up(m);
+    native_fold(m);
     gather(m, b);
     size_t bytes = native_unit_emit(n->work, n->code + n->used, NATIVE_BYTES - n->used);
     if (bytes == 0)

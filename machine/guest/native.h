@@ -11,7 +11,8 @@
  *   writes are stored where it is left. So they are exact at every instruction, and nothing
  *   has to be undone for a fault.
  * - The budget and the number of taken branches are one register: the budget is its lower
- *   half. Blocks are charged on entry, as in execute.c, and counted.
+ *   half. Blocks are charged on entry, as in execute.c, and counted: the hottest ones of
+ *   the unit in SSE registers, two in each, which are loaded and stored like the others.
  * - Loads and stores look into the translation cache in line. What it does not answer, and
  *   whatever has no code of its own here, is done by native_op(): the same statements of
  *   instructions.inc, on the registers in memory.
@@ -61,6 +62,12 @@ enum native_leave {
     NATIVE_BUDGET, /* native.block does not fit into the budget */
 };
 
+/* Entries of two blocks, while they are counted in a unit: native_fold() adds them up. */
+#define NATIVE_LANES 256
+struct lanes {
+    _Alignas(16) uint64_t n[2];
+};
+
 struct native {
     uint64_t threshold; /* may be changed while there are no blocks */
     uint64_t backoff;   /* grows when code is changed, and blocks with it, again and again */
@@ -75,6 +82,10 @@ struct native {
     const uint8_t *enter, *leave, *enter_block, *link[2]; /* code; see native_x86.c */
     enum native_leave (*helper)(struct machine *m, struct block *b, const struct op *o,
                                 uint64_t state);
+    struct lanes lanes[NATIVE_LANES];
+    struct block *counted[NATIVE_LANES][2]; /* whose they are; NULL: nobody's */
+    size_t nlanes;
+    struct lanes one[2]; /* what an entry adds to the lanes of its block */
     uint64_t one_taken; /* what a taken branch adds to the budget's register */
     uint64_t state;     /* that register, on the way in and out */
     struct block *block;
@@ -85,6 +96,8 @@ void native_init(struct machine *m);
 void native_fini(struct machine *m);
 /* The blocks are gone. */
 void native_flush(struct machine *m);
+/* Adds the entries that native code counted to those of the blocks. */
+void native_fold(struct machine *m);
 /*
  * Translates a block that is hot, and others with it. Afterwards its first internal
  * instruction either enters the code, or is the one that it was made with. False: there was no

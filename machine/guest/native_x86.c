@@ -225,6 +225,24 @@ static void choose_registers(struct unit *u)
     }
 }
 
+/* The blocks that are entered most are counted in registers. */
+static void choose_counters(struct unit *u)
+{
+    size_t pairs = NATIVE_LANES - u->m->native.nlanes;
+    size_t lanes = 2 * (pairs < PAIRS_MOST ? pairs : PAIRS_MOST), n = 0;
+    uint64_t most = 0;
+
+    memset(u->lane, LANE_NONE, sizeof(u->lane));
+    for (size_t i = 0; i < u->nblocks; i++)
+        if (u->blocks[i]->count > most)
+            most = u->blocks[i]->count;
+    for (uint64_t least = most / 2; n < lanes && least > most / 32; least /= 2)
+        for (size_t i = 0; i < u->nblocks && n < lanes; i++)
+            if (u->lane[i] == LANE_NONE && u->blocks[i]->count >= least)
+                u->lane[i] = (uint8_t)n++;
+    u->npairs = (n + 1) / 2;
+}
+
 /* Which of the registers that are held: those that a call of C loses, the others, or all. */
 enum which { LOST = 1, SAFE = 2, ALL = 3 };
 
@@ -234,8 +252,16 @@ static bool is_one_of(const struct unit *u, unsigned reg, enum which which)
            (is_lost_in_calls((enum x86_register)u->host[reg]) ? which & LOST : which & SAFE) != 0;
 }
 
+static struct x86_place pair_place(const struct unit *u, size_t pair)
+{
+    return unit_field(offsetof(struct machine, native.lanes) +
+                      (u->m->native.nlanes + pair) * sizeof(struct lanes));
+}
+
 static void spill(struct unit *u, enum which which)
 {
+    for (size_t i = 0; which & LOST && i < u->npairs; i++)
+        x86_rp(&u->x, X86_MOVDQA_STORE, (enum x86_register)(FIRST_PAIR + i), pair_place(u, i));
     for (unsigned reg = 1; reg < REGS; reg++)
         if (is_one_of(u, reg, which) && u->written[reg])
             x86_rp(&u->x, X86_STORE, (enum x86_register)u->host[reg],
@@ -244,6 +270,8 @@ static void spill(struct unit *u, enum which which)
 
 static void reload(struct unit *u, enum which which)
 {
+    for (size_t i = 0; which & LOST && i < u->npairs; i++)
+        x86_rp(&u->x, X86_MOVDQA, (enum x86_register)(FIRST_PAIR + i), pair_place(u, i));
     for (unsigned reg = 1; reg < REGS; reg++)
         if (is_one_of(u, reg, which))
             x86_rp(&u->x, X86_MOV, (enum x86_register)u->host[reg],
@@ -1145,7 +1173,13 @@ static void count_entry(struct unit *u, const struct block *b)
 {
     intptr_t offset = (intptr_t)&b->count - (intptr_t)u->m;
     struct x86_place place = unit_field(0);
+    unsigned lane = u->lane[b->place];
 
+    if (lane != LANE_NONE) {
+        x86_rp(&u->x, X86_PADDQ, (enum x86_register)(FIRST_PAIR + lane / 2),
+               unit_field(offsetof(struct machine, native.one) + lane % 2 * sizeof(struct lanes)));
+        return;
+    }
     place.offset = (int32_t)offset;
     if (offset != place.offset) {
         x86_constant(&u->x, RAX, (uintptr_t)&b->count);
@@ -1207,12 +1241,20 @@ static void emit_outer(struct unit *u, const struct block *b)
 /* The code is whole: it may be entered. */
 static void publish(struct unit *u)
 {
+    struct native *n = &u->m->native;
+
+    memset(n->counted[n->nlanes], 0, u->npairs * sizeof(n->counted[0]));
+    memset(n->lanes[n->nlanes].n, 0, u->npairs * sizeof(n->lanes[0]));
+    for (size_t i = 0; i < u->nblocks; i++)
+        if (u->lane[i] != LANE_NONE)
+            n->counted[n->nlanes + u->lane[i] / 2][u->lane[i] % 2] = u->blocks[i];
+    n->nlanes += u->npairs;
     for (size_t i = 0; i < u->nblocks; i++) {
         u->blocks[i]->native = u->outer[i];
         u->blocks[i]->inner = u->inner[i];
         u->blocks[i]->unit = u->id;
     }
-    u->m->native.units = u->id;
+    n->units = u->id;
 }
 
 size_t native_unit_emit(struct unit *u, uint8_t *to, size_t room)
@@ -1221,6 +1263,7 @@ size_t native_unit_emit(struct unit *u, uint8_t *to, size_t room)
     memset(u->inner, 0, sizeof(u->inner));
     put_in_order(u);
     choose_registers(u);
+    choose_counters(u);
     emit_routines(u);
     for (size_t i = 0; i < u->nblocks; i++)
         emit_block(u, u->order[i], i + 1 < u->nblocks ? u->order[i + 1] : NULL);

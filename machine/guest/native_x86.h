@@ -3,8 +3,8 @@
  *
  * Registers of the processor: rbx is the machine, r15 the budget and the taken branches,
  * rax, rcx and rdx are free for one internal instruction, rdx also holds the condition of
- * a branch over its delay slot. The other ten hold registers of the machine. At [rsp + 8]
- * are 8 bytes for MXCSR.
+ * a branch over its delay slot. The other ten hold registers of the machine. xmm0 and xmm1
+ * are free, the next ones count. At [rsp + 8] are 8 bytes for MXCSR.
  */
 #ifndef MACHINE_GUEST_NATIVE_X86_H
 #define MACHINE_GUEST_NATIVE_X86_H
@@ -16,6 +16,11 @@
 #define MACHINE RBX
 #define STATE   R15
 #define MXCSR_AT 8
+
+/* Blocks that are counted in SSE registers, which begin behind the scratch ones. */
+#define PAIRS_MOST 8
+#define FIRST_PAIR 2
+#define LANE_NONE  255
 
 /* Code that stands behind the blocks: what is done rarely. */
 enum stub_kind {
@@ -52,6 +57,8 @@ struct unit {
     struct jump jumps[2 * UNIT_BLOCKS];
     uint8_t host[REGS];   /* register of the processor, or X86_NONE */
     bool written[REGS];
+    size_t npairs;        /* of lanes; the first of them is xmm2 */
+    uint8_t lane[UNIT_BLOCKS]; /* where a block is counted, or LANE_NONE */
     bool in_rdx;          /* the condition that a branch waits for */
     const uint8_t *call_op, *call_fpu, *leave, *return_out, *return_miss;
 };

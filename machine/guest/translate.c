@@ -902,6 +902,7 @@ struct block *block_look(struct machine *m, uint32_t pc)
 
 void blocks_harvest(struct machine *m)
 {
+    native_fold(m);
     for (size_t i = 0; i < BLOCK_BUCKETS; i++) {
         for (struct block *b = m->buckets[i]; b != NULL; b = b->chain) {
             for (unsigned j = 0; j < b->n; j++)

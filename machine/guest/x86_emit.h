@@ -50,6 +50,9 @@ enum x86_op {
     X86_MOVSD = 0x0f10 | X86_F2,
     X86_MOVSS_STORE = 0x0f11 | X86_F3,
     X86_MOVSD_STORE = 0x0f11 | X86_F2,
+    X86_MOVDQA = 0x0f6f | X86_16,
+    X86_MOVDQA_STORE = 0x0f7f | X86_16,
+    X86_PADDQ = 0x0fd4 | X86_16,
     X86_UCOMISS = 0x0f2e,
     X86_UCOMISD = 0x0f2e | X86_16,
 };
