@@ -4,6 +4,7 @@
  */
 #include "native.h"
 
+#include "fpu_host.h"
 #include "translate.h"
 
 #include <stdlib.h>
@@ -16,6 +17,9 @@
 #define WARM 64
 
 #define BACKOFF_MOST 20
+
+/* A threshold below this is a test's. */
+#define SOON 100
 
 void native_init(struct machine *m)
 {
@@ -94,11 +98,17 @@ static bool prepare(struct machine *m)
     return true;
 }
 
+/* Tests, which translate all, have no use for what is quicker. */
+static bool fits(const struct machine *m, const struct block *b)
+{
+    return m->native.threshold < SOON || native_block_fits(b);
+}
+
 /* Whether a block that follows one of the unit belongs to it. */
 static bool belongs(const struct machine *m, const struct block *b)
 {
     return b != NULL && b->n > 0 && b->times < TIMES_MOST &&
-           (b->native != NULL || b->count >= m->native.threshold / WARM);
+           fits(m, b) && (b->native != NULL || b->count >= m->native.threshold / WARM);
 }
 
 static void gather(struct machine *m, struct block *first)
@@ -141,7 +151,7 @@ bool native_translate(struct machine *m, struct block *b)
     struct native *n = &m->native;
 
     b->ops[0].go = b->first;
-    if (n->refused)
+    if (n->refused || !fits(m, b))
         return true;
     if (!prepare(m))
         return give_up(m);
@@ -168,6 +178,7 @@ enum native_leave native_run(struct machine *m, const struct block *b, int64_t *
     const void *code = n->enter;
 
     memcpy(&enter, &code, sizeof(enter));
+    n->mxcsr = fpu_host_clean();
     enum native_leave why = enter(m, b->native, (uint64_t)*budget);
     *budget = (int32_t)n->state;
     m->taken += n->state >> 32;

@@ -86,6 +86,7 @@ struct native {
     struct block *counted[NATIVE_LANES][2]; /* whose they are; NULL: nobody's */
     size_t nlanes;
     struct lanes one[2]; /* what an entry adds to the lanes of its block */
+    uint32_t mxcsr;      /* the host's rounding without flags */
     uint64_t one_taken; /* what a taken branch adds to the budget's register */
     uint64_t state;     /* that register, on the way in and out */
     struct block *block;
@@ -120,6 +121,8 @@ struct unit *native_unit_create(void);
 #define UNIT_BLOCKS 256
 #define UNIT_OPS    2048
 
+/* Whether native code of a block would be quicker than its internal form. */
+bool native_block_fits(const struct block *b);
 /* Starts a unit of `b`; adds a block. False: it is in it already, or does not fit. */
 void native_unit_start(struct unit *u, struct machine *m);
 bool native_unit_add(struct unit *u, struct block *b);

@@ -12,6 +12,12 @@ bool native_emit_base(struct machine *m)
     return false;
 }
 
+bool native_block_fits(const struct block *b)
+{
+    (void)b;
+    return false;
+}
+
 void native_unit_start(struct unit *u, struct machine *m)
 {
     (void)u;

@@ -27,7 +27,10 @@ enum native_leave native_op(struct machine *m, struct block *b, const struct op 
 
     m->native.block = b;
     m->native.op = o;
-    switch ((enum op_code)b->codes[o - b->ops]) {
+    enum op_code code = (enum op_code)b->codes[o - b->ops];
+    if (code >= OP_ADD_S)
+        fpu_host_take(); /* the flags that the quick way left behind */
+    switch (code) {
 #define OP(name, ...) \
     case OP_##name: { \
         __VA_ARGS__   \

@@ -135,6 +135,29 @@ void native_unit_start(struct unit *u, struct machine *m)
     u->nblocks = u->nops = u->nstubs = u->njumps = 0;
 }
 
+/* What has no code of its own. */
+static bool is_slow(unsigned code, const struct op *o)
+{
+    return (code >= OP_LL_L && code <= OP_SWR && code != OP_LWL && code != OP_LWR) ||
+           (code >= OP_LWXC1 && code <= OP_SDXC1) || code == OP_CFC1 ||
+           (code >= OP_RECIP_S && code <= OP_RSQRT_D) ||
+           (code >= OP_MOVF_S && code <= OP_MOVN_D) ||
+           ((code == OP_TO_WORD_S || code == OP_TO_WORD_D) && o->imm < FPU_CURRENT &&
+            o->imm != FPU_ZERO);
+}
+
+/* A call of native_op() costs more than an instruction in its internal form. */
+#define SLOW_COST 6
+
+bool native_block_fits(const struct block *b)
+{
+    unsigned slow = 0;
+
+    for (unsigned i = 0; i < b->nops; i++)
+        slow += is_slow(b->codes[i], &b->ops[i]);
+    return slow * SLOW_COST <= b->nops;
+}
+
 static bool has(const struct unit *u, const struct block *b)
 {
     return b != NULL && b->place < u->nblocks && u->blocks[b->place] == b;
@@ -651,6 +674,32 @@ static void store(struct unit *u, struct block *b, const struct op *o, unsigned 
     stub->back = x->at;
 }
 
+/* lwl and lwr: a part of the aligned word, and the rest of the old value. */
+static void load_part(struct unit *u, struct block *b, const struct op *o, bool left)
+{
+    struct x86 *x = &u->x;
+    struct stub *stub = unit_stub(u, STUB_OP, b, o, unit_access(u, o, 1, false));
+    enum x86_digit digit = left ? DIGIT_SHL : DIGIT_SHR;
+
+    x86_rr(x, X86_MOV, RCX, RAX);
+    x86_pi(x, DIGIT_AND, X86_W, reg_place(RAX), ~3);
+    x86_rm(x, X86_MOV, RAX, RAX, 0);
+    if (u->m->big_endian)
+        x86_bswap(x, 0, RAX);
+    x86_pi(x, DIGIT_AND, 0, reg_place(RCX), 3);
+    if (left != u->m->big_endian)
+        x86_pi(x, DIGIT_XOR, 0, reg_place(RCX), 3);
+    x86_shift(x, DIGIT_SHL, 0, RCX, 3);
+    x86_constant(x, RDX, UINT32_MAX);
+    x86_shift_cl(x, digit, RAX);
+    x86_shift_cl(x, digit, RDX);
+    x86_unary(x, DIGIT_NOT, RDX);
+    combine(u, X86_AND, RDX, o->t);
+    x86_rr(x, X86_OR, RAX, RDX);
+    unit_store(u, o->d, RAX);
+    stub->back = x->at;
+}
+
 /* --- branches --- */
 
 /* To block `b`, or nothing when it is the next one anyway. */
@@ -1027,6 +1076,10 @@ static bool emit_memory(struct unit *u, struct block *b, const struct op *o, enu
     case OP_SW_B:
         store(u, b, o, 4, code == OP_SW_B);
         return true;
+    case OP_LWL:
+    case OP_LWR:
+        load_part(u, b, o, code == OP_LWL);
+        return true;
     default:
         return false;
     }
@@ -1217,11 +1270,6 @@ static void emit_stub(struct unit *u, const struct stub *stub)
     case STUB_TAKEN:
         count_taken(u);
         go_outside(u, stub->block, 1);
-        break;
-    case STUB_INEXACT:
-        unit_inexact(u, stub);
-        emit_call_of(u, stub->block, stub->op, true);
-        x86_jump_to(x, stub->back);
         break;
     case STUB_OP:
     case STUB_FPU:

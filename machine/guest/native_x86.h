@@ -27,7 +27,6 @@ enum stub_kind {
     STUB_BUDGET, /* the block does not fit */
     STUB_OP,     /* native_op(), then back */
     STUB_FPU,    /* the same for instructions that have FPU registers only */
-    STUB_INEXACT, /* a result is in xmm0, and MXCSR has flags */
     STUB_TAKEN,  /* a taken branch leaves the unit */
 };
 
@@ -37,7 +36,6 @@ struct stub {
     const struct op *op;
     uint8_t *from;       /* the jump that comes here */
     const uint8_t *back;
-    uint32_t store;      /* INEXACT: how the result is stored */
 };
 
 struct jump {
@@ -53,7 +51,7 @@ struct unit {
     struct block *blocks[UNIT_BLOCKS];
     struct block *order[UNIT_BLOCKS]; /* as they stand in the code; NULL behind the last */
     const uint8_t *inner[UNIT_BLOCKS], *outer[UNIT_BLOCKS];
-    struct stub stubs[2 * UNIT_OPS + 2 * UNIT_BLOCKS];
+    struct stub stubs[4 * UNIT_OPS + 2 * UNIT_BLOCKS];
     struct jump jumps[2 * UNIT_BLOCKS];
     uint8_t host[REGS];   /* register of the processor, or X86_NONE */
     bool written[REGS];
@@ -78,7 +76,5 @@ uint8_t *unit_access(struct unit *u, const struct op *o, unsigned bytes, bool st
 
 /* native_x86_fpu.c. False: it has no code for this one. */
 bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code code);
-/* The rest of an operation whose result is in xmm0, behind STUB_INEXACT. */
-void unit_inexact(struct unit *u, const struct stub *stub);
 
 #endif

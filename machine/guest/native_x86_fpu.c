@@ -2,9 +2,10 @@
  * Native code for floating point: the quick half of instructions.inc. Results that are NaNs
  * and flags beside "inexact" are left to native_op(), which does the instruction again.
  */
+#include "fpu_host.h"
 #include "native_x86.h"
 
-enum { XMM0 = 0 };
+enum { XMM0 = 0, XMM1 = 1 };
 
 #define FCSR unit_field(offsetof(struct machine, fcsr))
 
@@ -20,18 +21,91 @@ static void rp(struct unit *u, uint32_t op, unsigned reg, struct x86_place place
     x86_rp(&u->x, op, (enum x86_register)reg, place);
 }
 
+/* A store less when there are none, which is nearly always. */
 static void clear_causes(struct unit *u)
 {
+    uint8_t bytes[4] = {0, FCSR_CAUSES >> 8 & 0xff, FCSR_CAUSES >> 16, 0};
+
+    rp(u, 0xf7, 0, FCSR); /* test */
+    x86_bytes(&u->x, bytes, 4);
+    uint8_t *none = x86_skip_if(&u->x, CC_E);
     x86_pi(&u->x, DIGIT_AND, 0, FCSR, (int32_t)~FCSR_CAUSES);
+    x86_land(&u->x, none);
 }
 
-/* xmm0 = s `code` t, or `code` s, with the flags that it sets. */
+/* edx = FCSR, ecx the same without causes */
+static void take_fcsr(struct unit *u)
+{
+    rp(u, X86_MOV, RDX, FCSR);
+    x86_rr(&u->x, X86_MOV, RCX, RDX);
+    x86_pi(&u->x, DIGIT_AND, 0, (struct x86_place){RCX, X86_NONE, 0}, (int32_t)~FCSR_CAUSES);
+}
+
+/* "Inexact" is the only flag: into ecx, or a stub when that is an exception. */
+static void note_inexact(struct unit *u, struct block *b, const struct op *o)
+{
+    struct x86 *x = &u->x;
+
+    x86_bytes(x, "\xf6\xc2\x80", 3); /* test dl: is it enabled? */
+    unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_NE));
+    x86_rp(x, 0x0fae, (enum x86_register)2, unit_field(offsetof(struct machine, native.mxcsr)));
+    x86_pi(x, DIGIT_OR, 0, (struct x86_place){RCX, X86_NONE, 0}, FLAG_I << 12 | FLAG_I << 2);
+}
+
+/* FCSR = ecx; a store less when that is what it was, which is nearly always so. */
+static void put_fcsr(struct unit *u)
+{
+    x86_rr(&u->x, X86_CMP, RCX, RDX);
+    uint8_t *same = x86_skip_if(&u->x, CC_E);
+    rp(u, X86_STORE, RCX, FCSR);
+    x86_land(&u->x, same);
+}
+
+/*
+ * FCSR after an operation: without causes when it was exact, and with "inexact" when that is the
+ * only flag and not enabled. That is nearly always so, and stands in line; other flags are stubs.
+ */
+static void note_flags(struct unit *u, struct block *b, const struct op *o)
+{
+    struct x86 *x = &u->x;
+    struct x86_place rax = {RAX, X86_NONE, 0};
+
+    x86_rm(x, 0x0fae, (enum x86_register)3, RSP, MXCSR_AT); /* stmxcsr */
+    take_fcsr(u);
+    x86_rm(x, X86_MOV, RAX, RSP, MXCSR_AT);
+    x86_pi(x, DIGIT_AND, 0, rax, 0x3d);
+    uint8_t *exact = x86_skip_if(x, CC_E);
+    x86_pi(x, DIGIT_CMP, 0, rax, 0x20);
+    unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_NE));
+    note_inexact(u, b, o);
+    x86_land(x, exact);
+    put_fcsr(u);
+}
+
+/* Stubs since `first` come back here. */
+static void come_back(struct unit *u, size_t first)
+{
+    for (size_t i = first; i < u->nstubs; i++)
+        u->stubs[i].back = u->x.at;
+}
+
+/* d = xmm0, with the flags of the operation that gave it */
+static void finish(struct unit *u, struct block *b, const struct op *o, bool wide)
+{
+    size_t first = u->nstubs;
+
+    x86_rr(&u->x, wide ? X86_UCOMISD : X86_UCOMISS, (enum x86_register)XMM0, (enum x86_register)XMM0);
+    unit_stub(u, STUB_FPU, b, o, x86_jump_if(&u->x, CC_P)); /* a NaN */
+    note_flags(u, b, o);
+    rp(u, wide ? X86_MOVSD_STORE : X86_MOVSS_STORE, XMM0, fpu_register(o->d));
+    come_back(u, first);
+}
+
+/* d = s `code` t, or `code` s */
 static void arithmetic(struct unit *u, struct block *b, const struct op *o, unsigned code,
                        bool wide)
 {
     uint32_t prefix = wide ? X86_F2 : X86_F3;
-    uint32_t store = wide ? X86_MOVSD_STORE : X86_MOVSS_STORE;
-    struct x86 *x = &u->x;
 
     if (code == SSE_SQRT) {
         rp(u, 0x0f00u | code | prefix, XMM0, fpu_register(o->s));
@@ -39,42 +113,26 @@ static void arithmetic(struct unit *u, struct block *b, const struct op *o, unsi
         rp(u, wide ? X86_MOVSD : X86_MOVSS, XMM0, fpu_register(o->s));
         rp(u, 0x0f00u | code | prefix, XMM0, fpu_register(o->t));
     }
-    x86_rr(x, wide ? X86_UCOMISD : X86_UCOMISS, RAX, RAX);
-    struct stub *nan = unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_P));
-    x86_rm(x, 0x0fae, (enum x86_register)3, RSP, MXCSR_AT); /* stmxcsr */
-    x86_rm(x, 0xf6, RAX, RSP, MXCSR_AT);                    /* test, byte */
-    x86_byte(x, 0x3d);
-    struct stub *flags = unit_stub(u, STUB_INEXACT, b, o, x86_jump_if(x, CC_NE));
-    flags->store = store;
-    clear_causes(u);
-    rp(u, store, XMM0, fpu_register(o->d));
-    nan->back = flags->back = x->at;
+    finish(u, b, o, wide);
 }
 
-void unit_inexact(struct unit *u, const struct stub *stub)
+/* Two roundings, as in fpu.c. A result with another sign is made of what was stored. */
+static void multiply_add(struct unit *u, struct block *b, const struct op *o, bool wide)
 {
-    struct x86 *x = &u->x;
+    uint32_t prefix = wide ? X86_F2 : X86_F3;
+    size_t first = u->nstubs;
+    /* The high half of the result has the sign. */
+    struct x86_place high = fpu_register(wide ? o->d + 1u : o->d);
 
-    x86_rm(x, X86_MOV, RAX, RSP, MXCSR_AT);
-    x86_rr(x, 0x83, (enum x86_register)DIGIT_AND, RAX);
-    x86_byte(x, 0x3d);
-    x86_rr(x, 0x83, (enum x86_register)DIGIT_CMP, RAX);
-    x86_byte(x, 0x20);
-    uint8_t *other = x86_skip_if(x, CC_NE);
-    rp(u, 0xf7, 0, FCSR); /* test: is "inexact" enabled? */
-    x86_bytes(x, "\x80\0\0\0", 4);
-    uint8_t *enabled = x86_skip_if(x, CC_NE);
-    x86_pi(x, DIGIT_AND, 0, (struct x86_place){X86_NONE, RSP, MXCSR_AT}, ~0x3f);
-    x86_rm(x, 0x0fae, (enum x86_register)2, RSP, MXCSR_AT); /* ldmxcsr */
-    rp(u, X86_MOV, RAX, FCSR);
-    struct x86_place rax = {RAX, X86_NONE, 0};
-    x86_pi(x, DIGIT_AND, 0, rax, (int32_t)~FCSR_CAUSES);
-    x86_pi(x, DIGIT_OR, 0, rax, 0x1004); /* cause and flag */
-    rp(u, X86_STORE, RAX, FCSR);
-    rp(u, stub->store, XMM0, fpu_register(stub->op->d));
-    x86_jump_to(x, stub->back);
-    x86_land(x, other);
-    x86_land(x, enabled);
+    rp(u, wide ? X86_MOVSD : X86_MOVSS, XMM0, fpu_register(o->s));
+    rp(u, (0x0f00u | SSE_MUL) | prefix, XMM0, fpu_register(o->t));
+    rp(u, (0x0f00u | (o->imm & FPU_MINUS ? SSE_SUB : SSE_ADD)) | prefix, XMM0,
+       fpu_register(o->imm >> 16));
+    finish(u, b, o, wide);
+    if (o->imm & FPU_NEGATE) {
+        x86_pi(&u->x, DIGIT_XOR, 0, high, INT32_MIN);
+        come_back(u, first);
+    }
 }
 
 static void compare(struct unit *u, struct block *b, const struct op *o, bool wide)
@@ -112,6 +170,46 @@ static void widen(struct unit *u, struct block *b, const struct op *o)
     clear_causes(u);
     rp(u, X86_MOVSD_STORE, XMM0, fpu_register(o->d));
     nan->back = x->at;
+}
+
+/* Double to single: NaNs are seen before, their flags are others. */
+static void narrow(struct unit *u, struct block *b, const struct op *o)
+{
+    struct x86 *x = &u->x;
+    size_t first = u->nstubs;
+
+    rp(u, X86_MOV | X86_W, RAX, fpu_register(o->s));
+    x86_rr(x, X86_ADD | X86_W, RAX, RAX);
+    x86_constant(x, RCX, UINT64_C(0xffe0000000000000));
+    x86_rr(x, X86_CMP | X86_W, RAX, RCX);
+    unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_A));
+    rp(u, 0x0f5a | X86_F2, XMM0, fpu_register(o->s)); /* cvtsd2ss */
+    note_flags(u, b, o);
+    rp(u, X86_MOVSS_STORE, XMM0, fpu_register(o->d));
+    come_back(u, first);
+}
+
+/* To an integer, towards zero or as the rounding is; what does not fit is a stub. */
+static void to_word(struct unit *u, struct block *b, const struct op *o, bool wide)
+{
+    struct x86 *x = &u->x;
+    size_t first = u->nstubs;
+    unsigned code = o->imm == FPU_ZERO ? 0x0f2c : 0x0f2d; /* cvttsd2si, cvtsd2si */
+
+    rp(u, wide ? X86_MOVSD : 0x0f5a | X86_F3, XMM0, fpu_register(o->s));
+    x86_rr(x, code | X86_F2, RAX, (enum x86_register)XMM0);
+    x86_pi(x, DIGIT_CMP, 0, (struct x86_place){RAX, X86_NONE, 0}, INT32_MIN);
+    unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_E));
+    take_fcsr(u);
+    x86_rr(x, 0x0f2a | X86_F2, (enum x86_register)XMM1, RAX); /* cvtsi2sd, and back */
+    x86_rr(x, X86_UCOMISD, (enum x86_register)XMM1,
+           (enum x86_register)XMM0);
+    uint8_t *exact = x86_skip_if(x, CC_E);
+    note_inexact(u, b, o);
+    x86_land(x, exact);
+    put_fcsr(u);
+    rp(u, X86_STORE, RAX, fpu_register(o->d));
+    come_back(u, first);
 }
 
 /* Loads and stores through rax, which has the address. */
@@ -234,6 +332,24 @@ bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code 
         return true;
     case OP_CVT_D_S:
         widen(u, b, o);
+        return true;
+    case OP_CVT_S_D:
+        narrow(u, b, o);
+        return true;
+    case OP_CVT_S_W:
+        rp(u, 0x0f57, XMM0, (struct x86_place){RAX, X86_NONE, 0}); /* xorps xmm0, xmm0 */
+        rp(u, 0x0f2a | X86_F3, XMM0, fpu_register(o->s));          /* cvtsi2ss */
+        finish(u, b, o, false);
+        return true;
+    case OP_MADD_S:
+    case OP_MADD_D:
+        multiply_add(u, b, o, code == OP_MADD_D);
+        return true;
+    case OP_TO_WORD_S:
+    case OP_TO_WORD_D:
+        if (o->imm != FPU_ZERO && o->imm != FPU_CURRENT)
+            return false;
+        to_word(u, b, o, code == OP_TO_WORD_D);
         return true;
     default:
         return transfers(u, b, o, code) || arithmetics(u, b, o, code);
