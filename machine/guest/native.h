@@ -42,7 +42,9 @@ struct block;
 struct op;
 
 /* Entries of a block that make it hot; the cost of a unit is that of some 10,000 blocks. */
+#ifndef NATIVE_THRESHOLD
 #define NATIVE_THRESHOLD UINT64_C(10000)
+#endif
 #define NATIVE_NEVER     UINT64_MAX
 
 /* Memory for code; its first page holds the way in and out. */

@@ -1133,6 +1133,10 @@ static bool emit_branch(struct unit *u, struct block *b, const struct op *o, enu
         emit_counting(u, o);
         go(u, b, 1, following);
         return true;
+    case OP_B:
+        count_taken(u);
+        go(u, b, 1, following);
+        return true;
     case OP_J:
         go(u, b, 1, following);
         return true;

@@ -573,7 +573,7 @@ static struct branch branch_of(enum isa_insn insn, uint32_t word, uint32_t pc)
     }
     /* A branch that compares a register with itself is how compilers write `b`. */
     if (br.last == OP_BEQ && br.s == br.t) {
-        br.last = OP_J;
+        br.last = OP_B;
         br.wait = OP_WAIT_J;
     }
     if (flags & ISA_LINK)
@@ -676,7 +676,10 @@ static void branch_alone(struct builder *to, const struct branch *br, enum isa_i
     emit_condition(to, br->wait, br);
     if (br->link != 0)
         emit_constant(to, br->link, pc + 8);
-    emit(to, br->by_register ? OP_STEP_JUMP : br->likely ? OP_STEP_LIKELY : OP_STEP_BRANCH);
+    emit(to, br->by_register ? OP_STEP_JUMP
+             : br->absolute  ? OP_STEP_J
+             : br->likely    ? OP_STEP_LIKELY
+                             : OP_STEP_BRANCH);
     note(to, insn);
 }
 
