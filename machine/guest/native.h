@@ -43,7 +43,7 @@ struct op;
 
 /* Entries of a block that make it hot; the cost of a unit is that of some 10,000 blocks. */
 #ifndef NATIVE_THRESHOLD
-#define NATIVE_THRESHOLD UINT64_C(10000)
+#define NATIVE_THRESHOLD UINT64_C(16000)
 #endif
 #define NATIVE_NEVER     UINT64_MAX
 
@@ -65,7 +65,7 @@ enum native_leave {
 };
 
 /* Entries of two blocks, while they are counted in a unit: native_fold() adds them up. */
-#define NATIVE_LANES 256
+#define NATIVE_LANES 128
 struct lanes {
     _Alignas(16) uint64_t n[2];
 };

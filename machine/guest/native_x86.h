@@ -61,11 +61,17 @@ struct unit {
     const uint8_t *call_op, *call_fpu, *leave, *return_out, *return_miss;
 };
 
+/* A field of the machine; a register of the machine, where it is in this unit. */
 struct x86_place unit_field(size_t offset);
-/* Jumps to a stub for `o` when the condition holds; it goes on where unit_back() is called. */
+#define FIELD(name) unit_field(offsetof(struct machine, name))
+struct x86_place unit_place(const struct unit *u, unsigned reg);
+bool unit_has(const struct unit *u, const struct block *b);
+/* A stub that the jump `from` goes to. Whoever asks sets where it comes back to. */
 struct stub *unit_stub(struct unit *u, enum stub_kind kind, struct block *b, const struct op *o,
                        uint8_t *from);
+/* to = a register of the machine, without regard for flags. */
 void unit_load(struct unit *u, enum x86_register to, unsigned reg);
+/* Where a result for `reg` is best made; and puts it where it belongs. */
 enum x86_register unit_target(const struct unit *u, unsigned reg);
 void unit_store(struct unit *u, unsigned reg, enum x86_register from);
 /*
@@ -74,6 +80,23 @@ void unit_store(struct unit *u, unsigned reg, enum x86_register from);
  */
 uint8_t *unit_access(struct unit *u, const struct op *o, unsigned bytes, bool store);
 
+/* to = to `op` a register of the machine */
+void unit_combine(struct unit *u, enum x86_op op, enum x86_register to, unsigned reg);
+/* Set flags: two registers of the machine, one and a constant, bits of FCSR. */
+void unit_compare(struct unit *u, unsigned s, unsigned t);
+void unit_compare_constant(struct unit *u, unsigned s, uint32_t constant);
+void unit_test_flag(struct unit *u, uint32_t mask);
+/* d = whether the condition holds; leaves the flags. */
+void unit_set(struct unit *u, unsigned d, enum x86_condition condition);
+void unit_count_taken(struct unit *u);
+/* To a successor of `b` that is not in the unit. */
+void unit_go_outside(struct unit *u, struct block *b, unsigned successor);
+
+/* native_x86_core.c, integer instructions. False: it has no code for this one. */
+bool unit_integer(struct unit *u, struct block *b, const struct op *o, enum op_code code);
+/* native_x86_branch.c: what ends a block, or waits to; `following` stands behind it. */
+bool unit_branch(struct unit *u, struct block *b, const struct op *o, enum op_code code,
+                 const struct block *following);
 /* native_x86_fpu.c. False: it has no code for this one. */
 bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code code);
 

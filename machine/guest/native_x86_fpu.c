@@ -5,7 +5,8 @@
 #include "fpu_host.h"
 #include "native_x86.h"
 
-enum { XMM0 = 0, XMM1 = 1 };
+#define XMM0 ((enum x86_register)0)
+#define XMM1 ((enum x86_register)1)
 
 #define FCSR unit_field(offsetof(struct machine, fcsr))
 
@@ -38,7 +39,7 @@ static void take_fcsr(struct unit *u)
 {
     rp(u, X86_MOV, RDX, FCSR);
     x86_rr(&u->x, X86_MOV, RCX, RDX);
-    x86_pi(&u->x, DIGIT_AND, 0, (struct x86_place){RCX, X86_NONE, 0}, (int32_t)~FCSR_CAUSES);
+    x86_pi(&u->x, DIGIT_AND, 0, x86_in(RCX), (int32_t)~FCSR_CAUSES);
 }
 
 /* "Inexact" is the only flag: into ecx, or a stub when that is an exception. */
@@ -49,7 +50,7 @@ static void note_inexact(struct unit *u, struct block *b, const struct op *o)
     x86_bytes(x, "\xf6\xc2\x80", 3); /* test dl: is it enabled? */
     unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_NE));
     x86_rp(x, 0x0fae, (enum x86_register)2, unit_field(offsetof(struct machine, native.mxcsr)));
-    x86_pi(x, DIGIT_OR, 0, (struct x86_place){RCX, X86_NONE, 0}, FLAG_I << 12 | FLAG_I << 2);
+    x86_pi(x, DIGIT_OR, 0, x86_in(RCX), FLAG_I << 12 | FLAG_I << 2);
 }
 
 /* FCSR = ecx; a store less when that is what it was, which is nearly always so. */
@@ -62,13 +63,14 @@ static void put_fcsr(struct unit *u)
 }
 
 /*
- * FCSR after an operation: without causes when it was exact, and with "inexact" when that is the
- * only flag and not enabled. That is nearly always so, and stands in line; other flags are stubs.
+ * FCSR after an operation: without causes when it was exact, and with "inexact" when that
+ * is the only flag and not enabled. That is nearly always so, and stands in line; other
+ * flags are stubs.
  */
 static void note_flags(struct unit *u, struct block *b, const struct op *o)
 {
     struct x86 *x = &u->x;
-    struct x86_place rax = {RAX, X86_NONE, 0};
+    struct x86_place rax = x86_in(RAX);
 
     x86_rm(x, 0x0fae, (enum x86_register)3, RSP, MXCSR_AT); /* stmxcsr */
     take_fcsr(u);
@@ -94,7 +96,7 @@ static void finish(struct unit *u, struct block *b, const struct op *o, bool wid
 {
     size_t first = u->nstubs;
 
-    x86_rr(&u->x, wide ? X86_UCOMISD : X86_UCOMISS, (enum x86_register)XMM0, (enum x86_register)XMM0);
+    x86_rr(&u->x, wide ? X86_UCOMISD : X86_UCOMISS, XMM0, XMM0);
     unit_stub(u, STUB_FPU, b, o, x86_jump_if(&u->x, CC_P)); /* a NaN */
     note_flags(u, b, o);
     rp(u, wide ? X86_MOVSD_STORE : X86_MOVSS_STORE, XMM0, fpu_register(o->d));
@@ -149,7 +151,7 @@ static void compare(struct unit *u, struct block *b, const struct op *o, bool wi
         x86_shift(x, DIGIT_SHL, 0, RAX, o->d);
     }
     rp(u, X86_MOV, RCX, FCSR);
-    x86_pi(x, DIGIT_AND, 0, (struct x86_place){RCX, X86_NONE, 0},
+    x86_pi(x, DIGIT_AND, 0, x86_in(RCX),
            (int32_t)~(FCSR_CAUSES | UINT32_C(1) << o->d));
     if (which != 0)
         x86_rr(x, X86_OR, RCX, RAX);
@@ -160,7 +162,7 @@ static void compare(struct unit *u, struct block *b, const struct op *o, bool wi
 static void widen(struct unit *u, struct block *b, const struct op *o)
 {
     struct x86 *x = &u->x;
-    struct x86_place rax = {RAX, X86_NONE, 0};
+    struct x86_place rax = x86_in(RAX);
 
     rp(u, X86_MOV, RAX, fpu_register(o->s));
     x86_pi(x, DIGIT_AND, 0, rax, INT32_MAX);
@@ -197,13 +199,12 @@ static void to_word(struct unit *u, struct block *b, const struct op *o, bool wi
     unsigned code = o->imm == FPU_ZERO ? 0x0f2c : 0x0f2d; /* cvttsd2si, cvtsd2si */
 
     rp(u, wide ? X86_MOVSD : 0x0f5a | X86_F3, XMM0, fpu_register(o->s));
-    x86_rr(x, code | X86_F2, RAX, (enum x86_register)XMM0);
-    x86_pi(x, DIGIT_CMP, 0, (struct x86_place){RAX, X86_NONE, 0}, INT32_MIN);
+    x86_rr(x, code | X86_F2, RAX, XMM0);
+    x86_pi(x, DIGIT_CMP, 0, x86_in(RAX), INT32_MIN);
     unit_stub(u, STUB_FPU, b, o, x86_jump_if(x, CC_E));
     take_fcsr(u);
-    x86_rr(x, 0x0f2a | X86_F2, (enum x86_register)XMM1, RAX); /* cvtsi2sd, and back */
-    x86_rr(x, X86_UCOMISD, (enum x86_register)XMM1,
-           (enum x86_register)XMM0);
+    x86_rr(x, 0x0f2a | X86_F2, XMM1, RAX); /* cvtsi2sd, and back */
+    x86_rr(x, X86_UCOMISD, XMM1, XMM0);
     uint8_t *exact = x86_skip_if(x, CC_E);
     note_inexact(u, b, o);
     x86_land(x, exact);
@@ -279,7 +280,7 @@ static void bits(struct unit *u, const struct op *o, bool wide, int digit, int32
         x86_constant(&u->x, RCX, digit == DIGIT_XOR ? UINT64_C(1) << 63 : INT64_MAX);
         x86_rr(&u->x, (digit == DIGIT_XOR ? X86_XOR : X86_AND) | X86_W, RAX, RCX);
     } else if (digit >= 0) {
-        x86_pi(&u->x, (enum x86_digit)digit, 0, (struct x86_place){RAX, X86_NONE, 0}, constant);
+        x86_pi(&u->x, (enum x86_digit)digit, 0, x86_in(RAX), constant);
     }
     rp(u, X86_STORE | size, RAX, fpu_register(o->d));
 }
@@ -326,7 +327,7 @@ bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code 
         return true;
     case OP_CVT_D_W:
         clear_causes(u);
-        rp(u, 0x0f57, XMM0, (struct x86_place){RAX, X86_NONE, 0}); /* xorps xmm0, xmm0 */
+        rp(u, 0x0f57, XMM0, x86_in(RAX)); /* xorps xmm0, xmm0 */
         rp(u, 0x0f2a | X86_F2, XMM0, fpu_register(o->s));          /* cvtsi2sd */
         rp(u, X86_MOVSD_STORE, XMM0, fpu_register(o->d));
         return true;
@@ -337,7 +338,7 @@ bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code 
         narrow(u, b, o);
         return true;
     case OP_CVT_S_W:
-        rp(u, 0x0f57, XMM0, (struct x86_place){RAX, X86_NONE, 0}); /* xorps xmm0, xmm0 */
+        rp(u, 0x0f57, XMM0, x86_in(RAX)); /* xorps xmm0, xmm0 */
         rp(u, 0x0f2a | X86_F3, XMM0, fpu_register(o->s));          /* cvtsi2ss */
         finish(u, b, o, false);
         return true;

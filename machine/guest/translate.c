@@ -609,7 +609,7 @@ static bool fuse(struct builder *to, const struct branch *br)
         {OP_SLTIU, OP_BNE, OP_SLTIU_BNE},   {OP_SLTIU, OP_BEQ, OP_SLTIU_BEQ},
         {OP_ADDIU, OP_BNE, OP_ADDIU_BNE},   {OP_ADDIU, OP_BEQ, OP_ADDIU_BEQ},
         {OP_ADDIU, OP_BGTZ, OP_ADDIU_BGTZ}, {OP_ADDIU, OP_BGEZ, OP_ADDIU_BGEZ},
-        {OP_ADDIU, OP_J, OP_ADDIU_J},
+        {OP_ADDIU, OP_J, OP_ADDIU_J},       {OP_ADDIU, OP_B, OP_ADDIU_B},
     };
 
     if (to->nops == 0)

@@ -87,6 +87,11 @@ struct x86_place {
     int32_t offset;
 };
 
+static inline struct x86_place x86_in(enum x86_register reg)
+{
+    return (struct x86_place){reg, X86_NONE, 0};
+}
+
 void x86_bytes(struct x86 *x, const void *bytes, unsigned n);
 void x86_byte(struct x86 *x, uint8_t byte);
 void x86_rr(struct x86 *x, uint32_t op, enum x86_register reg, enum x86_register rm);
