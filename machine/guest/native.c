@@ -16,6 +16,8 @@
 /* A successor belongs to the unit when it ran at least this fraction of the threshold. */
 #define WARM 64
 
+/* Code that is dropped sooner than after so many instructions doubles the threshold. */
+#define SELDOM       UINT64_C(50000000)
 #define BACKOFF_MOST 20
 
 /* A threshold below this is a test's. */
@@ -49,8 +51,11 @@ void native_flush(struct machine *m)
         return;
     n->used = PAGE_BYTES;
     /* A program that keeps changing its code is not worth it. */
-    if (n->backoff < BACKOFF_MOST)
+    if (m->executed - n->flushed_at >= SELDOM)
+        n->backoff = 0;
+    else if (n->backoff < BACKOFF_MOST)
         n->backoff++;
+    n->flushed_at = m->executed;
 }
 
 void native_fold(struct machine *m)
@@ -158,10 +163,11 @@ bool native_translate(struct machine *m, struct block *b)
     native_fold(m);
     gather(m, b);
     size_t bytes = native_unit_emit(n->work, n->code + n->used, NATIVE_BYTES - n->used);
-    if (bytes == 0)
-        return false;
+    if (bytes == 0) /* a unit alone always fits */
+        return n->used > PAGE_BYTES ? false : give_up(m);
     if (!seal(n, n->used + bytes))
         return give_up(m);
+    native_unit_publish(n->work);
     unlink_units(m);
     for (size_t i = 0; native_unit_block(n->work, i) != NULL; i++) {
         struct block *in = native_unit_block(n->work, i);

@@ -72,7 +72,8 @@ struct lanes {
 
 struct native {
     uint64_t threshold; /* may be changed while there are no blocks */
-    uint64_t backoff;   /* grows when code is changed, and blocks with it, again and again */
+    uint64_t backoff;   /* how often that is doubled, because code was dropped too often */
+    uint64_t flushed_at; /* instructions executed when code was dropped */
     bool refused;       /* there is no executable memory */
     uint8_t *code;      /* NATIVE_BYTES, or NULL */
     size_t used;        /* bytes */
@@ -131,5 +132,7 @@ bool native_unit_add(struct unit *u, struct block *b);
 struct block *native_unit_block(const struct unit *u, size_t i); /* NULL: no more */
 /* Writes its code at `to`. Returns the bytes, or 0 when they are more than `room`. */
 size_t native_unit_emit(struct unit *u, uint8_t *to, size_t room);
+/* The code is executable: its blocks may be entered. */
+void native_unit_publish(struct unit *u);
 
 #endif

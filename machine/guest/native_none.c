@@ -45,3 +45,8 @@ size_t native_unit_emit(struct unit *u, uint8_t *to, size_t room)
     (void)room;
     return 0;
 }
+
+void native_unit_publish(struct unit *u)
+{
+    (void)u;
+}

@@ -487,8 +487,7 @@ static void emit_outer(struct unit *u, const struct block *b)
     x86_jump_to(&u->x, u->inner[b->place]);
 }
 
-/* The code is whole: it may be entered. */
-static void publish(struct unit *u)
+void native_unit_publish(struct unit *u)
 {
     struct native *n = &u->m->native;
 
@@ -524,6 +523,5 @@ size_t native_unit_emit(struct unit *u, uint8_t *to, size_t room)
         emit_outer(u, u->blocks[i]);
     if (u->x.full)
         return 0;
-    publish(u);
     return (size_t)(u->x.at - to);
 }

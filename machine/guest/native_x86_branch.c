@@ -117,7 +117,8 @@ static bool wait_in_register(const struct block *b, const struct op *o)
     return false;
 }
 
-static void hold_condition(struct unit *u, const struct block *b, const struct op *o, enum op_code code)
+static void hold_condition(struct unit *u, const struct block *b, const struct op *o,
+                           enum op_code code)
 {
     u->in_rdx = wait_in_register(b, o);
     if (code == OP_WAIT_JR) {
