@@ -185,6 +185,7 @@ enum native_leave native_run(struct machine *m, const struct block *b, int64_t *
 
     memcpy(&enter, &code, sizeof(enter));
     n->mxcsr = fpu_host_clean();
+    n->flat = (m->cp0[CP0_CONFIG] & CONFIG_MT) != CONFIG_TLB;
     enum native_leave why = enter(m, b->native, (uint64_t)*budget);
     *budget = (int32_t)n->state;
     m->taken += n->state >> 32;

@@ -13,8 +13,8 @@
  * - The budget and the number of taken branches are one register: the budget is its lower
  *   half. Blocks are charged on entry, as in execute.c, and counted: the hottest ones of
  *   the unit in SSE registers, two in each, which are loaded and stored like the others.
- * - Loads and stores look into the translation cache in line. What it does not answer, and
- *   whatever has no code of its own here, is done by native_op(): the same statements of
+ * - Loads and stores look into the translation cache in line, and behind the block into the
+ *   table of pages. What they do not answer, and whatever has no code of its own here, is done by native_op(): the same statements of
  *   instructions.inc, on the registers in memory.
  * - What ends a block and is no branch (a system call) leaves the unit, and execute.c goes on
  *   at that internal instruction.
@@ -83,6 +83,8 @@ struct native {
 
     /* What native code uses. */
     const uint8_t *enter, *leave, *enter_block, *link[2]; /* code; see native_x86.c */
+    const uint8_t *refill[2]; /* for loads and for stores */
+    bool flat;                /* addresses are physical: no TLB translates */
     enum native_leave (*helper)(struct machine *m, struct block *b, const struct op *o,
                                 uint64_t state);
     struct lanes lanes[NATIVE_LANES];

@@ -97,6 +97,68 @@ static const uint8_t *emit_leave_because(struct x86 *x, const uint8_t *leave, en
     return at;
 }
 
+/*
+ * Fills the line of the address in eax, as memory.c does, from a page that is there already and
+ * needs no translation; carry: it is not so simple. Keeps eax only.
+ */
+static void emit_refill(struct x86 *x, bool store)
+{
+    int32_t lines = offsetof(struct machine, lines);
+    uint8_t *fail[6];
+    unsigned n = 0;
+
+    x86_push(x, RSI);
+    x86_push(x, RDI);
+    x86_rp(x, X86_MOVZX_8, RCX, FIELD(native.flat));
+    x86_rr(x, X86_TEST, RCX, RCX);
+    fail[n++] = x86_jump_if(x, CC_E);
+    x86_rr(x, X86_TEST, RAX, RAX); /* devices and the kernel's are not simple */
+    fail[n++] = x86_jump_if(x, CC_S);
+    x86_rr(x, X86_MOV, RCX, RAX);
+    x86_shift(x, DIGIT_SHR, 0, RCX, 22 - 3);
+    x86_pi(x, DIGIT_AND, 0, x86_in(RCX), 1023 << 3);
+    x86_rmx(x, X86_MOV | X86_W, RCX, MACHINE, RCX, offsetof(struct machine, directory));
+    x86_rr(x, X86_TEST | X86_W, RCX, RCX);
+    fail[n++] = x86_jump_if(x, CC_E);
+    x86_rr(x, X86_MOV, RDX, RAX);
+    x86_shift(x, DIGIT_SHR, 0, RDX, PAGE_BITS - 3);
+    x86_pi(x, DIGIT_AND, 0, x86_in(RDX), 1023 << 3);
+    x86_rmx(x, X86_MOV | X86_W, RCX, RCX, RDX, 0);
+    x86_rr(x, X86_TEST | X86_W, RCX, RCX);
+    fail[n++] = x86_jump_if(x, CC_E);
+    x86_rr(x, X86_MOV, RSI, RAX); /* the virtual page */
+    x86_pi(x, DIGIT_AND, 0, x86_in(RSI), (int32_t)~PAGE_MASK);
+    x86_constant(x, RDI, LINE_NONE); /* and again, when it may be written */
+    x86_rm(x, X86_MOVZX_8, RDX, RCX, offsetof(struct page, rights));
+    x86_pi(x, DIGIT_AND, 0, x86_in(RDX), RIGHT_WRITE);
+    x86_rr(x, X86_CMOV + CC_NE, RDI, RSI);
+    x86_constant(x, RDX, LINE_NONE);
+    x86_rm(x, X86_COMPARE_8, (enum x86_register)DIGIT_CMP, RCX, offsetof(struct page, has_code));
+    x86_byte(x, 0);
+    x86_rr(x, X86_CMOV + CC_NE, RDI, RDX);
+    if (store) {
+        x86_rr(x, X86_CMP, RDI, RSI);
+        fail[n++] = x86_jump_if(x, CC_NE);
+    }
+    x86_rm(x, X86_MOV | X86_W, RCX, RCX, offsetof(struct page, data));
+    x86_rr(x, X86_SUB | X86_W, RCX, RSI);
+    x86_rr(x, X86_MOV, RDX, RAX);
+    x86_shift(x, DIGIT_SHR, 0, RDX, PAGE_BITS - 4);
+    x86_pi(x, DIGIT_AND, 0, x86_in(RDX), (LINES - 1) << 4);
+    x86_rmx(x, X86_STORE, RSI, MACHINE, RDX, lines + (int32_t)offsetof(struct line, read_page));
+    x86_rmx(x, X86_STORE, RDI, MACHINE, RDX, lines + (int32_t)offsetof(struct line, write_page));
+    x86_rmx(x, X86_STORE | X86_W, RCX, MACHINE, RDX, lines + (int32_t)offsetof(struct line, base));
+    x86_byte(x, 0xf8); /* clc */
+    uint8_t *done = x86_skip(x);
+    for (unsigned i = 0; i < n; i++)
+        x86_bind(x, fail[i], x->at);
+    x86_byte(x, 0xf9); /* stc */
+    x86_land(x, done);
+    x86_pop(x, RDI);
+    x86_pop(x, RSI);
+    x86_byte(x, 0xc3);
+}
+
 bool native_emit_base(struct machine *m)
 {
     struct native *n = &m->native;
@@ -109,6 +171,10 @@ bool native_emit_base(struct machine *m)
     n->enter_block = emit_leave_because(&x, n->leave, NATIVE_ENTER);
     n->link[0] = emit_leave_because(&x, n->leave, NATIVE_LINK_0);
     n->link[1] = emit_leave_because(&x, n->leave, NATIVE_LINK_1);
+    for (unsigned store = 0; store < 2; store++) {
+        n->refill[store] = x.at;
+        emit_refill(&x, store != 0);
+    }
     return !x.full;
 }
 
@@ -471,6 +537,17 @@ static void emit_stub(struct unit *u, const struct stub *stub)
     case STUB_TAKEN:
         unit_count_taken(u);
         unit_go_outside(u, stub->block, 1);
+        break;
+    case STUB_LOAD:
+    case STUB_STORE:
+        x86_byte(x, 0xa8); /* test al */
+        x86_byte(x, stub->align);
+        uint8_t *unaligned = x86_skip_if(x, CC_NE);
+        x86_call_to(x, u->m->native.refill[stub->kind == STUB_STORE]);
+        x86_jump_if_to(x, CC_AE, stub->again);
+        x86_land(x, unaligned);
+        emit_call_of(u, stub->block, stub->op, false);
+        x86_jump_to(x, stub->back);
         break;
     case STUB_OP:
     case STUB_FPU:

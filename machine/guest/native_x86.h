@@ -26,6 +26,8 @@
 enum stub_kind {
     STUB_BUDGET, /* the block does not fit */
     STUB_OP,     /* native_op(), then back */
+    STUB_LOAD,   /* the line is not there: fills it and tries again, or as OP */
+    STUB_STORE,
     STUB_FPU,    /* the same for instructions that have FPU registers only */
     STUB_TAKEN,  /* a taken branch leaves the unit */
 };
@@ -36,6 +38,8 @@ struct stub {
     const struct op *op;
     uint8_t *from;       /* the jump that comes here */
     const uint8_t *back;
+    const uint8_t *again; /* LOAD, STORE: where the address is made */
+    uint8_t align;        /* bits of the address that must be 0 */
 };
 
 struct jump {
@@ -75,10 +79,11 @@ void unit_load(struct unit *u, enum x86_register to, unsigned reg);
 enum x86_register unit_target(const struct unit *u, unsigned reg);
 void unit_store(struct unit *u, unsigned reg, enum x86_register from);
 /*
- * Looks up the line of a load or store: the address of its bytes is in rax, or the jump
- * (returned) is taken.
+ * Looks up the line of a load or store: the address of its bytes is in rax. Otherwise the stub
+ * does it, and comes back where whoever asks says.
  */
-uint8_t *unit_access(struct unit *u, const struct op *o, unsigned bytes, bool store);
+struct stub *unit_access(struct unit *u, struct block *b, const struct op *o, unsigned bytes,
+                         bool store);
 
 /* to = to `op` a register of the machine */
 void unit_combine(struct unit *u, enum x86_op op, enum x86_register to, unsigned reg);

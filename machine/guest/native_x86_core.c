@@ -235,9 +235,11 @@ static void divide(struct unit *u, const struct op *o, bool with_sign)
 
 /* --- loads and stores --- */
 
-uint8_t *unit_access(struct unit *u, const struct op *o, unsigned bytes, bool store)
+struct stub *unit_access(struct unit *u, struct block *b, const struct op *o, unsigned bytes,
+                         bool store)
 {
     struct x86 *x = &u->x;
+    const uint8_t *again = x->at;
     enum x86_register from = (enum x86_register)u->host[o->s];
     int32_t lines = offsetof(struct machine, lines);
     int32_t tag = (int32_t)(store ? offsetof(struct line, write_page)
@@ -258,7 +260,9 @@ uint8_t *unit_access(struct unit *u, const struct op *o, unsigned bytes, bool st
     x86_pi(x, DIGIT_AND, 0, x86_in(RCX), (LINES - 1) << 4);
     x86_pi(x, DIGIT_AND, 0, x86_in(RDX), (int32_t)(~PAGE_MASK | (bytes - 1)));
     x86_rmx(x, X86_CMP, RDX, MACHINE, RCX, lines + tag);
-    uint8_t *miss = x86_jump_if(x, CC_NE);
+    struct stub *miss = unit_stub(u, store ? STUB_STORE : STUB_LOAD, b, o, x86_jump_if(x, CC_NE));
+    miss->again = again;
+    miss->align = (uint8_t)(bytes - 1);
     x86_rmx(x, X86_ADD | X86_W, RAX, MACHINE, RCX, lines + (int32_t)offsetof(struct line, base));
     return miss;
 }
@@ -267,7 +271,7 @@ static void load(struct unit *u, struct block *b, const struct op *o, unsigned b
                  bool swap)
 {
     struct x86 *x = &u->x;
-    struct stub *stub = unit_stub(u, STUB_OP, b, o, unit_access(u, o, bytes, false));
+    struct stub *stub = unit_access(u, b, o, bytes, false);
     enum x86_register to = unit_target(u, o->d);
 
     if (swap && bytes == 2) {
@@ -286,7 +290,7 @@ static void load(struct unit *u, struct block *b, const struct op *o, unsigned b
 static void store(struct unit *u, struct block *b, const struct op *o, unsigned bytes, bool swap)
 {
     struct x86 *x = &u->x;
-    struct stub *stub = unit_stub(u, STUB_OP, b, o, unit_access(u, o, bytes, true));
+    struct stub *stub = unit_access(u, b, o, bytes, true);
     enum x86_register from = unit_target(u, o->t);
 
     if (swap || o->t == 0 || u->host[o->t] == X86_NONE) {
@@ -305,7 +309,7 @@ static void store(struct unit *u, struct block *b, const struct op *o, unsigned 
 static void load_part(struct unit *u, struct block *b, const struct op *o, bool left)
 {
     struct x86 *x = &u->x;
-    struct stub *stub = unit_stub(u, STUB_OP, b, o, unit_access(u, o, 1, false));
+    struct stub *stub = unit_access(u, b, o, 1, false);
     enum x86_digit digit = left ? DIGIT_SHL : DIGIT_SHR;
 
     x86_rr(x, X86_MOV, RCX, RAX);

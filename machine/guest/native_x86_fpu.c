@@ -219,7 +219,7 @@ static void transfer(struct unit *u, struct block *b, const struct op *o, unsign
 {
     struct x86 *x = &u->x;
     uint32_t wide = bytes == 8 ? X86_W : 0;
-    struct stub *stub = unit_stub(u, STUB_OP, b, o, unit_access(u, o, bytes, store));
+    struct stub *stub = unit_access(u, b, o, bytes, store);
 
     if (store)
         rp(u, X86_MOV | wide, RCX, fpu_register(o->t));

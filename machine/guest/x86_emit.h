@@ -37,6 +37,7 @@ enum x86_op {
     X86_STORE_8 = 0x88 | X86_BYTE,
     X86_STORE_16 = 0x89 | X86_16,
     X86_TEST = 0x85,
+    X86_COMPARE_8 = 0x80, /* of a byte and a constant, with DIGIT_CMP */
     X86_LEA = 0x8d,
     X86_MOVSXD = 0x63 | X86_W,
     X86_IMUL = 0x0faf,
