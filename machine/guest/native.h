@@ -11,11 +11,11 @@
  *   writes are stored where it is left. So they are exact at every instruction, and nothing
  *   has to be undone for a fault.
  * - The budget and the number of taken branches are one register: the budget is its lower
- *   half. Blocks are charged on entry, as in execute.c, and counted: the hottest ones of
- *   the unit in SSE registers, two in each, which are loaded and stored like the others.
- * - Loads and stores look into the translation cache in line, and behind the block into the
- *   table of pages. What they do not answer, and whatever has no code of its own here, is done by native_op(): the same statements of
- *   instructions.inc, on the registers in memory.
+ *   half. Blocks are charged on entry, as in execute.c, and counted: the hottest ones of the
+ *   unit in SSE registers, two in each, which are loaded and stored like the others.
+ * - Loads and stores look into the translation cache in line, and then into the table of
+ *   pages. What those do not answer, and whatever has no code of its own here, is done by
+ *   native_op(): the same statements of instructions.inc, on the registers in memory.
  * - What ends a block and is no branch (a system call) leaves the unit, and execute.c goes on
  *   at that internal instruction.
  * - A jump out of the unit goes through block.out, a slot that execute.c fills once the
