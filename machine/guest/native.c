@@ -103,7 +103,7 @@ static bool prepare(struct machine *m)
     return true;
 }
 
-/* Tests, which translate all, have no use for what is quicker. */
+/* Whether a block is worth translating; tests translate all. */
 static bool fits(const struct machine *m, const struct block *b)
 {
     return m->native.threshold < SOON || native_block_fits(b);
@@ -112,8 +112,8 @@ static bool fits(const struct machine *m, const struct block *b)
 /* Whether a block that follows one of the unit belongs to it. */
 static bool belongs(const struct machine *m, const struct block *b)
 {
-    return b != NULL && b->n > 0 && b->times < TIMES_MOST &&
-           fits(m, b) && (b->native != NULL || b->count >= m->native.threshold / WARM);
+    return b != NULL && b->n > 0 && b->times < TIMES_MOST && fits(m, b) &&
+           (b->native != NULL || b->count >= m->native.threshold / WARM);
 }
 
 static void gather(struct machine *m, struct block *first)
