@@ -6,6 +6,7 @@
  *   memory.c     pages, segments, the cache of translations that loads and stores look at
  *   translate.c  instructions to the internal form, one block at a time
  *   execute.c    runs blocks (instructions.inc: what each internal instruction does)
+ *   native.c     hot blocks as native code (native.h: how); native_x86.c makes the code
  *   cpu.c        run(): slices, events, what leaves the fast loop
  *   cp0.c        coprocessor 0, exceptions, interrupts; tlb.c  the software-managed TLB
  *   fpu.c        the slow half of floating point: NaNs, flags, conversions; fpu_exact.c
@@ -22,6 +23,7 @@
 #include "machine/isa/isa.h"
 #include "machine/program.h"
 #include "machine/protocol.h"
+#include "native.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -115,6 +117,15 @@ struct block {
     uint32_t target[2];
     struct block *chain;  /* of the hash bucket */
     uint16_t *insns;      /* enum isa_insn of each instruction */
+    uint8_t *codes;       /* enum op_code of each of `ops` */
+    uint16_t nops;
+    uint16_t place;       /* in the unit that is being made; perhaps */
+    uint16_t times;       /* translated to native code */
+    uint32_t unit;        /* its newest native code: number of the unit */
+    const void *first;    /* the label of the first internal instruction */
+    const void *native;   /* where it is entered from outside of the unit; NULL: nowhere */
+    const void *inner;    /* where it is entered from inside */
+    const void *out[2];   /* where native code goes on behind it; NULL: not known yet */
     struct op ops[];
 };
 
@@ -265,6 +276,7 @@ struct machine {
     int64_t behind;     /* what of it remains behind the instruction that calls out */
     uint64_t taken;
     struct line lines[LINES];
+    struct native native;
 
     /* The program counter between blocks. */
     uint32_t pc, npc;
@@ -359,6 +371,8 @@ bool fault_plain(struct machine *m, enum exception code, const char *why);
 /* translate.c */
 /* The block at `pc`, made when there is none. NULL: machine.fault is set (fetch failed). */
 struct block *block_find(struct machine *m, uint32_t pc, enum block_kind kind);
+/* The whole block at `pc` when there is one, without any other effect. */
+struct block *block_look(struct machine *m, uint32_t pc);
 void blocks_flush(struct machine *m);
 /* The virtual page has blocks, perhaps. */
 bool blocks_on_page(const struct machine *m, uint32_t address);

@@ -26,8 +26,10 @@ static struct mf_image *open_guest(void)
     struct mf_image *image;
     struct mf_error err;
     char path[4096];
+    const char *name = getenv("MACHINE_TEST_GUEST"); /* another than usual, if any */
 
-    snprintf(path, sizeof path, "%s/machine/guest/machine", getenv("MAYFLY_BUILD_DIR"));
+    snprintf(path, sizeof path, "%s/machine/guest/%s", getenv("MAYFLY_BUILD_DIR"),
+             name != NULL ? name : "machine");
     if (mf_image_open(path, &image, &err) != MF_OK) {
         printf("%s\n", err.message);
         exit(1);
