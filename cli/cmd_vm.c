@@ -268,7 +268,7 @@ static int prepare(struct vm_session *session)
         return cli_library_error("vm", options->json, &err);
     common->terminal.wake_fd = interrupt_fd();
     if (session->norders == 1 && !options->step)
-        common->watch = interrupt_watch;
+        common->signalled = interrupt_signal;
     return open_guest(session);
 }
 

@@ -168,8 +168,6 @@ static int send_program(struct vmm_machine *machine)
 static void take_sandbox(struct vmm_machine *machine, struct mf_sandbox *sandbox)
 {
     atomic_store(&machine->sandbox, sandbox);
-    if (machine->common->watch != NULL)
-        machine->common->watch(sandbox);
 }
 
 static int start_cold(struct vmm_machine *machine)
@@ -429,7 +427,8 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
     uint64_t max = machine->config.max_instructions != 0 ? machine->config.max_instructions
                                                          : machine->common->max_instructions;
 
-    if (atomic_load(&machine->common->stopping)) {
+    const struct vmm_common *common = machine->common;
+    if (atomic_load(&common->stopping) || (common->signalled != NULL && common->signalled())) {
         end(machine, VMM_INTERRUPTED);
         vmm_machine_report(machine, machine->has_state ? machine->state.pc : machine->stop.pc,
                            "interrupted");
@@ -514,8 +513,6 @@ const char *vmm_outcome_name(enum vmm_outcome outcome)
 
 void vmm_machine_retire(struct vmm_machine *machine)
 {
-    if (machine->common->watch != NULL)
-        machine->common->watch(NULL);
     pthread_mutex_lock(&machine->leaving);
     struct mf_sandbox *sandbox = atomic_exchange(&machine->sandbox, NULL);
     pthread_mutex_unlock(&machine->leaving);

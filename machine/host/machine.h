@@ -26,11 +26,10 @@ struct vmm_common {
     bool statistics;         /* ask for them when a machine ends */
     bool no_final_state;     /* nobody wants the registers of one that ends well */
     /*
-     * For one machine alone, else NULL: told its sandbox, which mf_sandbox_interrupt is called
-     * for from then on when a signal comes; NULL before the sandbox goes away. So that the
-     * machine needs no thread of its own.
+     * For one machine alone, else NULL: not 0 when a signal came. It is asked before each
+     * turn, so that the machine needs no thread of its own.
      */
-    void (*watch)(struct mf_sandbox *sandbox);
+    int (*signalled)(void);
     struct vmm_terminal terminal;
     atomic_bool stopping; /* no machine shall begin another turn */
 };

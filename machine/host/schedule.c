@@ -2,7 +2,7 @@
  * Machines run on threads of their own, one each or one for all; the calling thread waits for
  * their ends or a signal. So a machine that is busy never keeps the command from noticing
  * a signal, and a machine is made and run by the same thread. One alone is run by the calling
- * thread, when signals reach its sandbox without help (vmm_common.watch): that saves a start.
+ * thread, when it can ask for signals itself (vmm_common.signalled): that saves a start.
  */
 #include "machine/host/schedule.h"
 
@@ -134,7 +134,7 @@ static void watch(const struct crew *crew, size_t n)
 int vmm_schedule(struct vmm_machine *machines, size_t n, enum vmm_schedule how,
                  struct mf_error *err)
 {
-    if (n == 1 && how == VMM_PARALLEL && machines->common->watch != NULL) {
+    if (n == 1 && how == VMM_PARALLEL && machines->common->signalled != NULL) {
         run_one(machines);
         return MF_OK;
     }
