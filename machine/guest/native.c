@@ -106,7 +106,7 @@ static bool prepare(struct machine *m)
 /* Whether a block is worth translating; tests translate all. */
 static bool fits(const struct machine *m, const struct block *b)
 {
-    return m->native.threshold < SOON || native_block_fits(b);
+    return m->native.threshold < SOON || native_block_fits(m, b);
 }
 
 /* Whether a block that follows one of the unit belongs to it. */

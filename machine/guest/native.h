@@ -127,7 +127,7 @@ struct unit *native_unit_create(void);
 #define UNIT_OPS    2048
 
 /* Whether native code of a block would be quicker than its internal form. */
-bool native_block_fits(const struct block *b);
+bool native_block_fits(const struct machine *m, const struct block *b);
 /* Starts a unit of `b`; adds a block. False: it is in it already, or does not fit. */
 void native_unit_start(struct unit *u, struct machine *m);
 bool native_unit_add(struct unit *u, struct block *b);

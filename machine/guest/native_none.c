@@ -12,8 +12,9 @@ bool native_emit_base(struct machine *m)
     return false;
 }
 
-bool native_block_fits(const struct block *b)
+bool native_block_fits(const struct machine *m, const struct block *b)
 {
+    (void)m;
     (void)b;
     return false;
 }

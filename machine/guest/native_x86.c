@@ -193,11 +193,12 @@ void native_unit_start(struct unit *u, struct machine *m)
 }
 
 /* What has no code of its own. */
-static bool is_slow(unsigned code, const struct op *o)
+static bool is_slow(const struct machine *m, unsigned code, const struct op *o)
 {
     return (code >= OP_LL_L && code <= OP_SWR && code != OP_LWL && code != OP_LWR) ||
-           (code >= OP_LWXC1 && code <= OP_SDXC1) || code == OP_CFC1 ||
+           (code >= OP_LWXC1 && code <= OP_SDXC1) || code == OP_CFC1 || code == OP_EXACT ||
            (code >= OP_RECIP_S && code <= OP_RSQRT_D) ||
+           (m->fpu_exact && (code == OP_CVT_S_D || code == OP_MADD_S || code == OP_MADD_D)) ||
            (code >= OP_MOVF_S && code <= OP_MOVN_D) ||
            ((code == OP_TO_WORD_S || code == OP_TO_WORD_D) && o->imm < FPU_CURRENT &&
             o->imm != FPU_ZERO);
@@ -206,12 +207,12 @@ static bool is_slow(unsigned code, const struct op *o)
 /* A call of native_op() costs more than an instruction in its internal form. */
 #define SLOW_COST 6
 
-bool native_block_fits(const struct block *b)
+bool native_block_fits(const struct machine *m, const struct block *b)
 {
     unsigned slow = 0;
 
     for (unsigned i = 0; i < b->nops; i++)
-        slow += is_slow(b->codes[i], &b->ops[i]);
+        slow += is_slow(m, b->codes[i], &b->ops[i]);
     return slow * SLOW_COST <= b->nops;
 }
 
@@ -456,7 +457,7 @@ static bool runs_on(enum op_code code)
 /* Instructions of FPU registers only: what a call of C does not change is not stored. */
 static bool is_fpu_only(enum op_code code)
 {
-    return code >= OP_ADD_S && !(code >= OP_MOVZ_S && code <= OP_MOVN_D);
+    return code >= OP_EXACT && !(code >= OP_MOVZ_S && code <= OP_MOVN_D);
 }
 
 static void emit_call_of(struct unit *u, struct block *b, const struct op *o, bool fpu_only)

@@ -1,6 +1,7 @@
 /*
  * Native code for floating point: the quick half of instructions.inc. Results that are NaNs
- * and flags beside "inexact" are left to native_op(), which does the instruction again.
+ * and flags beside "inexact" are left to native_op(), which does the instruction again, and
+ * all that has flags is where the host has none (machine.fpu_exact).
  */
 #include "fpu_host.h"
 #include "native_x86.h"
@@ -335,6 +336,8 @@ bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code 
         widen(u, b, o);
         return true;
     case OP_CVT_S_D:
+        if (u->m->fpu_exact)
+            return false;
         narrow(u, b, o);
         return true;
     case OP_CVT_S_W:
@@ -344,6 +347,8 @@ bool unit_fpu(struct unit *u, struct block *b, const struct op *o, enum op_code 
         return true;
     case OP_MADD_S:
     case OP_MADD_D:
+        if (u->m->fpu_exact)
+            return false;
         multiply_add(u, b, o, code == OP_MADD_D);
         return true;
     case OP_TO_WORD_S:
