@@ -6,6 +6,9 @@
  *   call.c thread.c batch.c attend.c large.c life.c interrupt.c process.c
  *   restore.c pool.c open.c crowd.c
  *                     the measures of the product, by kind
+ *   assembly.c assembly_memory.c
+ *                     the assembly machine, beside SPIM and QEMU
+ *   spawn.c           other programs as children
  *   memory.c          how memory is measured, of what crowd.c makes many of
  *   floor_kvm.c       the raw VM;  floors.c  what the floors do with it
  *   run.c             interleaved rounds, medians

@@ -4,7 +4,10 @@
 
 #include "bench.h"
 
+#include <spawn.h>
 #include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
 
 /* Guest memory of every sandbox and of every raw VM. */
 #define BENCH_MEMORY_BYTES (UINT64_C(64) << 20)
@@ -79,6 +82,20 @@ extern const struct bench_measure bench_floor_pool_one;
 extern const struct bench_measure bench_open_large;
 extern const struct bench_measure bench_floor_open_small;
 
+/* assembly.c: the assembly machine, with its floors */
+extern const struct bench_measure bench_machine_loop;
+extern const struct bench_measure bench_machine_work;
+extern const struct bench_measure bench_machine_elf;
+extern const struct bench_measure bench_machine_start;
+extern const struct bench_measure bench_machine_many;
+extern const struct bench_measure bench_floor_spim_loop;
+extern const struct bench_measure bench_floor_spim_work;
+extern const struct bench_measure bench_floor_qemu;
+extern const struct bench_measure bench_floor_spim_start;
+extern const struct bench_measure bench_floor_machine_alone;
+/* assembly_memory.c */
+extern const struct bench_measure bench_machine_memory;
+
 /* guest.c. The monotonic clock in microseconds. */
 double bench_now_us(void);
 
@@ -125,6 +142,24 @@ int bench_call_once(struct bench_call *call, struct mf_error *err);
 /* Whether `answer` is as long as the argument; fails with MF_E_PROTOCOL. */
 int bench_call_check(const struct bench_call *call, const struct mf_value *answer,
                      struct mf_error *err);
+
+/*
+ * spawn.c. The path of a program on PATH; BENCH_UNKNOWN with the name of its package when there
+ * is none.
+ */
+int bench_find_command(const char *name, const char *package, char *path, size_t size,
+                       struct mf_error *err);
+
+/* Starts argv[0], a path, without an environment. MF_E_SYSTEM. */
+int bench_spawn(const char *const *argv, const posix_spawn_file_actions_t *actions, pid_t *child,
+                struct mf_error *err);
+
+/* Waits for its successful end; `usage` is NULL or gets what it used. MF_E_SYSTEM. */
+int bench_wait(const char *const *argv, pid_t child, struct rusage *usage, struct mf_error *err);
+
+/* Both. */
+int bench_spawn_and_wait(const char *const *argv, const posix_spawn_file_actions_t *actions,
+                         struct rusage *usage, struct mf_error *err);
 
 /* Tells who watches that `sandbox` is about to be destroyed. */
 void bench_watch(const struct bench *bench, struct mf_sandbox *sandbox);

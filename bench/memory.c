@@ -54,8 +54,7 @@ static double resident_kib(void)
     return fields == 2 ? (double)resident * (double)sysconf(_SC_PAGESIZE) / 1024 : -1;
 }
 
-/* The number in the line "KEY NUMBER" of a file, -1 when it is not there. */
-static double value_of_key(const char *path, const char *key)
+double bench_value_of_key(const char *path, const char *key)
 {
     FILE *file = fopen(path, "re");
     char line[256];
@@ -75,12 +74,12 @@ static double value_of_key(const char *path, const char *key)
 /* What of it is nobody else's, and is no file's. */
 static double private_kib(void)
 {
-    return value_of_key("/proc/self/smaps_rollup", "Private_Dirty");
+    return bench_value_of_key("/proc/self/smaps_rollup", "Private_Dirty");
 }
 
 double bench_available_kib(void)
 {
-    return value_of_key("/proc/meminfo", "MemAvailable");
+    return bench_value_of_key("/proc/meminfo", "MemAvailable");
 }
 
 /* Where this process is in the hierarchy of `controller` ("" is that of cgroup 2). */
@@ -119,7 +118,7 @@ static double cgroup_kernel_kib(void)
 
     if (cgroup_path("", path, sizeof(path))) {
         snprintf(file, sizeof(file), "/sys/fs/cgroup%s/memory.stat", path);
-        bytes = value_of_key(file, "kernel");
+        bytes = bench_value_of_key(file, "kernel");
     }
     if (bytes < 0 && cgroup_path("memory", path, sizeof(path))) {
         FILE *usage;
@@ -144,7 +143,7 @@ static double host_kernel_kib(void)
     size_t i;
 
     for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        double kib = value_of_key("/proc/meminfo", keys[i]);
+        double kib = bench_value_of_key("/proc/meminfo", keys[i]);
 
         /* Older kernels have no SecPageTables. */
         if (kib > 0)
@@ -153,13 +152,7 @@ static double host_kernel_kib(void)
     return sum > 0 ? sum : -1;
 }
 
-/* What the kernel held before; `cgroup` says which of the two counted it. */
-struct kernel_memory {
-    bool cgroup;
-    double kib;
-};
-
-static void kernel_memory_read(struct kernel_memory *memory)
+void bench_kernel_memory_read(struct kernel_memory *memory)
 {
     memory->kib = cgroup_kernel_kib();
     memory->cgroup = memory->kib >= 0;
@@ -167,24 +160,22 @@ static void kernel_memory_read(struct kernel_memory *memory)
         memory->kib = host_kernel_kib();
 }
 
-static void kernel_memory_since(const struct kernel_memory *before, unsigned count,
-                                struct memory_report *report)
+double bench_kernel_memory_since(const struct kernel_memory *before, char note[160])
 {
     double now = before->cgroup ? cgroup_kernel_kib() : host_kernel_kib();
 
-    report->beside = -1;
-    if (before->kib < 0 || now < 0)
-        snprintf(report->note, sizeof(report->note),
-                 "neither this process's cgroup nor /proc/meminfo can be read");
-    else if (now <= before->kib)
-        snprintf(report->note, sizeof(report->note),
-                 "too little to be told from what the kernel holds for others");
-    else {
-        report->beside = (now - before->kib) / count;
-        snprintf(report->note, sizeof(report->note), "%s",
-                 before->cgroup ? "kernel memory of this process's cgroup"
-                                : "kernel memory of the whole host, /proc/meminfo");
+    if (before->kib < 0 || now < 0) {
+        snprintf(note, 160, "neither this process's cgroup nor /proc/meminfo can be read");
+        return -1;
     }
+    if (now <= before->kib) {
+        snprintf(note, 160, "too little to be told from what the kernel holds for others");
+        return -1;
+    }
+    snprintf(note, 160, "%s",
+             before->cgroup ? "kernel memory of this process's cgroup"
+                            : "kernel memory of the whole host, /proc/meminfo");
+    return now - before->kib;
 }
 
 /* Allows this process the descriptors of that many sandboxes; on soft they have none. */
@@ -239,14 +230,16 @@ static int make_many(const struct bench *bench, const struct memory_crowd *crowd
 
     if (status != MF_OK)
         return status;
-    kernel_memory_read(&kernel);
+    bench_kernel_memory_read(&kernel);
     before = memory_now(crowd);
     for (i = 0; i < count && status == MF_OK; i++)
         status = crowd->add(state, i, &report->error);
     if (status != MF_OK)
         return status;
     after = memory_now(crowd);
-    kernel_memory_since(&kernel, count, report);
+    report->beside = bench_kernel_memory_since(&kernel, report->note);
+    if (report->beside >= 0)
+        report->beside /= count;
     if (crowd->count_beside != NULL) {
         report->beside = crowd->count_beside(state);
         snprintf(report->note, sizeof(report->note), "%s", crowd->note);

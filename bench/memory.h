@@ -7,6 +7,19 @@
 
 #include "measures.h"
 
+/* The number in the line "KEY NUMBER" or "KEY: NUMBER" of a file; -1 when it is not there. */
+double bench_value_of_key(const char *path, const char *key);
+
+/* What the kernel held at one time; `cgroup` says which of the two counted it. */
+struct kernel_memory {
+    bool cgroup;
+    double kib; /* negative: not known */
+};
+void bench_kernel_memory_read(struct kernel_memory *memory);
+
+/* KiB more than before, or -1; `note` gets how that was found, or why not. */
+double bench_kernel_memory_since(const struct kernel_memory *before, char note[160]);
+
 /* What many are made of. All of it happens in the child, which ends without cleaning up. */
 struct memory_crowd {
     /* Prepares; what this takes is not counted. */

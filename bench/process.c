@@ -9,7 +9,6 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* How often the phases are asked for. */
@@ -79,24 +78,6 @@ static int open_mayfly(const struct bench *bench, void **state, struct mf_error 
     return MF_OK;
 }
 
-/* Starts argv[0] and waits for its successful end. */
-static int spawn_and_wait(const char *const *argv, const posix_spawn_file_actions_t *actions,
-                          struct mf_error *err)
-{
-    static char *const environment[] = {NULL};
-    int wait_status, number;
-    pid_t child;
-
-    number = posix_spawn(&child, argv[0], actions, NULL, (char *const *)argv, environment);
-    if (number != 0)
-        return mf_fail(err, MF_E_SYSTEM, "cannot start %s: %s", argv[0], strerror(number));
-    if (waitpid(child, &wait_status, 0) != child || !WIFEXITED(wait_status) ||
-        WEXITSTATUS(wait_status) != 0)
-        return mf_fail(err, MF_E_SYSTEM, "%s%s%s failed", argv[0], argv[1] != NULL ? " " : "",
-                       argv[1] != NULL ? argv[1] : "");
-    return MF_OK;
-}
-
 static int process_round(void *state, unsigned operations, double *value, struct mf_error *err)
 {
     struct process_state *process = state;
@@ -104,7 +85,7 @@ static int process_round(void *state, unsigned operations, double *value, struct
     unsigned i;
 
     for (i = 0; i < operations; i++) {
-        int status = spawn_and_wait(process->argv, &process->actions, err);
+        int status = bench_spawn_and_wait(process->argv, &process->actions, NULL, err);
 
         if (status != MF_OK)
             return status;
@@ -161,7 +142,7 @@ static int run_with_time(const struct process_state *process, char *line, size_t
     if (posix_spawn_file_actions_init(&actions) == 0) {
         if (posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0) == 0 &&
             posix_spawn_file_actions_adddup2(&actions, ends[1], 2) == 0)
-            status = spawn_and_wait(argv, &actions, NULL);
+            status = bench_spawn_and_wait(argv, &actions, NULL, NULL);
         posix_spawn_file_actions_destroy(&actions);
     }
     close(ends[1]);
@@ -180,7 +161,7 @@ static int time_phases(const struct process_state *process, double times[NPHASES
     char line[512];
     double start = bench_now_us(), total;
 
-    if (spawn_and_wait(version, &process->actions, NULL) != MF_OK)
+    if (bench_spawn_and_wait(version, &process->actions, NULL, NULL) != MF_OK)
         return -1;
     times[PHASE_PROCESS] = bench_now_us() - start;
     start = bench_now_us();

@@ -4,6 +4,9 @@
 #include <jansson.h>
 #include <string.h>
 
+/* Up to this ratio two digits say little. */
+#define FRACTION_MAX 0.1
+
 static const char *verdict(const struct bench_result *result)
 {
     if (result->target <= 0 || bench_ratio(result) <= 0)
@@ -18,6 +21,18 @@ static const char *cell(char *buf, size_t size, double value)
         snprintf(buf, size, "-");
     else
         snprintf(buf, size, "%.*f", value < 10 ? 2 : value < 100 ? 1 : 0, value);
+    return buf;
+}
+
+/* Beside a small ratio what it means: "1/24 of the floor". Else nothing. */
+static const char *fraction(char *buf, size_t size, const struct bench_result *result)
+{
+    double ratio = bench_ratio(result);
+
+    if (ratio <= 0 || ratio > FRACTION_MAX)
+        buf[0] = '\0';
+    else
+        snprintf(buf, size, " (1/%.0f of the floor)", 1 / ratio);
     return buf;
 }
 
@@ -75,9 +90,9 @@ static void print_parts(FILE *out, const struct bench_result *results, size_t co
 
 static void print_row(FILE *out, const struct bench_result *result)
 {
-    char value[32], p10[32], p90[32], floor[32], ratio[32], target[32];
+    char value[32], p10[32], p90[32], floor[32], ratio[32], target[32], part[40];
 
-    fprintf(out, "%-17s %-7s %-4s %8s %8s %8s %8s %6s %6s  %s%s\n", result->figure->name,
+    fprintf(out, "%-17s %-7s %-4s %8s %8s %8s %8s %6s %6s  %s%s%s\n", result->figure->name,
             mf_backend_name(result->backend), result->figure->unit,
             cell(value, sizeof(value), result->value.median),
             cell(p10, sizeof(p10), result->value.p10), cell(p90, sizeof(p90), result->value.p90),
@@ -85,6 +100,7 @@ static void print_row(FILE *out, const struct bench_result *result)
             cell(ratio, sizeof(ratio), bench_ratio(result)),
             cell(target, sizeof(target), result->target),
             result->unknown ? result->reason : verdict(result),
+            fraction(part, sizeof(part), result),
             bench_is_noisy(result, NULL) ? " (noisy)" : "");
 }
 
@@ -137,7 +153,7 @@ static void print_markdown_parts(FILE *out, const struct bench_result *result)
 
 static void print_markdown_row(FILE *out, const struct bench_result *result)
 {
-    char value[32], floor[32], ratio[32], target[32];
+    char value[32], floor[32], ratio[32], target[32], part[40];
     const char *unit = result->figure->unit;
 
     fprintf(out, "| `%s` | ", result->figure->name);
@@ -149,10 +165,10 @@ static void print_markdown_row(FILE *out, const struct bench_result *result)
         fprintf(out, " | %s %s", cell(value, sizeof(value), result->value.median), unit);
     }
     print_markdown_parts(out, result);
-    fprintf(out, " | %s%s%s | %s | %s |\n", cell(floor, sizeof(floor), result->floor.median),
+    fprintf(out, " | %s%s%s | %s%s | %s |\n", cell(floor, sizeof(floor), result->floor.median),
             result->floor_measure != NULL && !result->unknown ? " " : "",
             result->floor_measure != NULL && !result->unknown ? unit : "",
-            cell(ratio, sizeof(ratio), bench_ratio(result)),
+            cell(ratio, sizeof(ratio), bench_ratio(result)), fraction(part, sizeof(part), result),
             cell(target, sizeof(target), result->target));
 }
 

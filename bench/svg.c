@@ -7,6 +7,7 @@
  */
 #include "bench.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -55,6 +56,41 @@ static bool has_bar(const struct bench_result *result)
     return bench_ratio(result) > 0;
 }
 
+/*
+ * The decimal logarithm, to a millionth, and its inverse. Not those of the mathematical library:
+ * it would be loaded at every start of the command, for this page alone.
+ */
+static double decades(double x)
+{
+    double result = 0, part = 1;
+    int bit;
+
+    for (; x >= 10 && result < DBL_MAX_10_EXP; x /= 10)
+        result++;
+    for (; x < 1 && result > DBL_MIN_10_EXP; x *= 10)
+        result--;
+    for (bit = 0; bit < 20; bit++) {
+        part /= 2;
+        x *= x;
+        if (x >= 10) {
+            x /= 10;
+            result += part;
+        }
+    }
+    return result;
+}
+
+static double power_of_ten(int power)
+{
+    double result = 1;
+
+    for (; power > 0; power--)
+        result *= 10;
+    for (; power < 0; power++)
+        result /= 10;
+    return result;
+}
+
 static struct scale scale_of(const struct bench_result *results, size_t count)
 {
     struct scale scale = {-1, 1};
@@ -67,10 +103,10 @@ static struct scale scale_of(const struct bench_result *results, size_t count)
         for (k = 0; k < 2 && has_bar(&results[i]); k++) {
             if (ends[k] <= 0)
                 continue;
-            if (log10(ends[k]) < scale.first)
-                scale.first = (int)floor(log10(ends[k]));
-            if (log10(ends[k]) > scale.last)
-                scale.last = (int)ceil(log10(ends[k]));
+            if (decades(ends[k]) < scale.first)
+                scale.first = (int)floor(decades(ends[k]));
+            if (decades(ends[k]) > scale.last)
+                scale.last = (int)ceil(decades(ends[k]));
         }
     }
     return scale;
@@ -80,7 +116,8 @@ static struct scale scale_of(const struct bench_result *results, size_t count)
 static double x_of(const struct scale *scale, double ratio)
 {
     return PLOT_LEFT +
-           (PLOT_RIGHT - PLOT_LEFT) * (log10(ratio) - scale->first) / (scale->last - scale->first);
+           (PLOT_RIGHT - PLOT_LEFT) * (decades(ratio) - scale->first) /
+               (scale->last - scale->first);
 }
 
 static void print_style(FILE *out)
@@ -143,7 +180,7 @@ static void print_grid(FILE *out, const struct scale *scale, int bottom)
     int power;
 
     for (power = scale->first; power <= scale->last; power++) {
-        double ratio = pow(10, power), x = x_of(scale, ratio);
+        double ratio = power_of_ten(power), x = x_of(scale, ratio);
 
         fprintf(out,
                 "<line class=\"%s\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n"

@@ -112,6 +112,7 @@ int cmd_migrate(int argc, char **argv);
     X(STEP, "step", 0, NULL, "a debugger on standard input and output")                            \
     X(MAX_INSTRUCTIONS, "max-instructions", 0, "N",                                                \
       "what each machine may execute (default none)")                                              \
+    X(ENDIAN, "endian", 0, "ORDER", "byte order of the program: little (default) or big")          \
     X(DELAYED_BRANCHES, "delayed-branches", 0, NULL, "branches of assembly have delay slots")      \
     X(LISTEN, "listen", 0, "ADDR", "where to wait: unix:PATH, tcp:HOST:PORT or tls:HOST:PORT")     \
     X(MAX, "max", 0, "N", "how many sandboxes to run at once (default 4)")                         \
@@ -177,7 +178,7 @@ struct cli_options {
     size_t nwords;
     bool run, compress;
     bool list, time, json, color, verbose, markdown, batch, attentive;
-    bool round_robin, legacy, anywhere, trace, stats, step, delayed_branches;
+    bool round_robin, legacy, anywhere, trace, stats, step, delayed_branches, big_endian;
     char **operands; /* what follows the options; NULL-terminated */
     int noperands;
 };

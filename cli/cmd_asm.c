@@ -319,7 +319,11 @@ static int show_program(const struct machine_program *program, const struct cli_
 
 static int assemble(const struct cli_options *options, const struct texts *texts)
 {
-    struct asm_options how = {.delayed_branches = options->delayed_branches, .read = read_include};
+    struct asm_options how = {
+        .big_endian = options->big_endian,
+        .delayed_branches = options->delayed_branches,
+        .read = read_include,
+    };
     struct machine_program program;
     struct asm_errors errors;
     int status;

@@ -7,6 +7,7 @@
 #include "interrupt.h"
 #include "names.h"
 #include "report.h"
+#include "text.h"
 
 #include "machine/host/debug.h"
 #include "machine/host/explain.h"
@@ -30,6 +31,7 @@ struct order {
     const char *path;
     bool operand; /* not by -v */
     const char *snapshot, *name;
+    bool snapshot_led, name_led; /* they stood before it */
 };
 
 struct vm_session {
@@ -48,16 +50,21 @@ struct vm_session {
 /* ---- the command line ---- */
 
 /*
- * Gives a snapshot or name to a machine: the one before it on the command line that has none
- * yet, else it waits in *pending for the next one.
+ * Gives a snapshot or name to the machine before it on the command line; `field` is NULL when
+ * there is none. Where options stand before their machines (`led`), it waits in *pending for
+ * the next one.
  */
 static int assign(struct vm_session *session, const char *option, const char *text,
-                  const char **field, const char **pending)
+                  const char **field, bool led, const char **pending)
 {
     if (field != NULL && *field == NULL) {
         *field = text;
         return CLI_GO_ON;
     }
+    if (field != NULL && !led)
+        return cli_usage_error("vm", session->options.json,
+                               "%s %s and %s %s: two for one machine", option, *field, option,
+                               text);
     if (*pending != NULL)
         return cli_usage_error("vm", session->options.json,
                                "%s %s and %s %s: two for one machine", option, *pending, option,
@@ -92,15 +99,24 @@ static int read_words(struct vm_session *session)
         struct order *last = session->norders > 0 ? &session->orders[session->norders - 1] : NULL;
         if (word->option == CLI_INDEX_SNAPSHOT) {
             status = assign(session, "-s", word->text, last != NULL ? &last->snapshot : NULL,
-                            &snapshot);
+                            last != NULL && last->snapshot_led, &snapshot);
+        } else if (word->option == CLI_INDEX_NAME && vmm_config_refuse_name(word->text) != NULL) {
+            status = cli_usage_error("vm", options->json, "--name: '%s' %s", word->text,
+                                     vmm_config_refuse_name(word->text));
         } else if (word->option == CLI_INDEX_NAME) {
             status = check_name(session, word->text);
             if (status == CLI_GO_ON)
                 status = assign(session, "--name", word->text, last != NULL ? &last->name : NULL,
-                                &name);
+                                last != NULL && last->name_led, &name);
         } else {
-            session->orders[session->norders++] =
-                (struct order){word->text, word->option < 0, snapshot, name};
+            session->orders[session->norders++] = (struct order){
+                .path = word->text,
+                .operand = word->option < 0,
+                .snapshot = snapshot,
+                .name = name,
+                .snapshot_led = snapshot != NULL,
+                .name_led = name != NULL,
+            };
             snapshot = name = NULL;
         }
     }
@@ -137,7 +153,7 @@ static int read_command_line(struct vm_session *session)
     /* What stands behind "--". */
     for (int i = 0; i < options->noperands; i++)
         session->orders[session->norders++] =
-            (struct order){options->operands[i], true, NULL, NULL};
+            (struct order){.path = options->operands[i], .operand = true};
     if (session->norders == 0)
         return cli_usage_error("vm", options->json, "which machine? a program, or -v FILE");
     if (options->step && session->norders > 1)
@@ -218,8 +234,11 @@ static int read_config(const struct vm_session *session, const struct order *ord
 
 static void say_unread(const struct vm_session *session, const struct mf_error *err)
 {
-    if (!session->options.json)
-        fprintf(stderr, "mayfly vm: %s\n", err->message);
+    if (session->options.json)
+        return;
+    fputs("mayfly vm: ", stderr);
+    text_print_line_safe(stderr, err->message);
+    fputc('\n', stderr);
 }
 
 /* Makes all machines, without starting any. One that cannot be read stops no other. */
@@ -265,12 +284,15 @@ static int prepare(struct vm_session *session)
     common->snapshots_anywhere = options->anywhere;
     common->delayed_branches = options->delayed_branches;
     common->statistics = options->stats;
+    common->no_final_state = !options->json && !options->stats && !options->step;
     common->terminal.names = session->norders > 1;
     common->terminal.output_to_stderr = options->json;
     common->terminal.input_by_line = options->step;
     if (interrupt_init(&err) != MF_OK)
         return cli_library_error("vm", options->json, &err);
     common->terminal.wake_fd = interrupt_fd();
+    if (session->norders == 1 && !options->step)
+        common->signalled = interrupt_signal;
     return open_guest(session);
 }
 
@@ -370,7 +392,7 @@ static int status_of(const struct vmm_machine *machine)
     switch (machine->outcome) {
     case VMM_EXITED:
     case VMM_POWERED_OFF:
-        return machine->exit_code & 0xff;
+        return machine->io.write_error != 0 ? CLI_HOST_ERROR : machine->exit_code & 0xff;
     case VMM_FAULTED:
     case VMM_REFUSED:
     case VMM_STUCK:
@@ -411,9 +433,11 @@ static json_t *registers_json(const struct machine_state *state)
     return array;
 }
 
-static json_t *statistics_json(const struct vmm_statistics *statistics)
+static json_t *statistics_json(const struct vmm_machine *machine)
 {
+    const struct vmm_statistics *statistics = &machine->statistics;
     const struct machine_stats *s = &statistics->stats;
+    double seconds = (double)machine->run_ns / 1e9;
     json_t *counts = json_object();
 
     for (unsigned i = 0; statistics->counts != NULL && i < s->ncounts; i++) {
@@ -421,7 +445,9 @@ static json_t *statistics_json(const struct vmm_statistics *statistics)
         if (name != NULL && statistics->counts[i] != 0)
             json_object_set_new(counts, name, json_integer((json_int_t)statistics->counts[i]));
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "branches",
+    return json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+                     "instructions_per_second",
+                     seconds > 0 ? (double)machine->executed / seconds : 0.0, "branches",
                      (json_int_t)s->branches, "taken", (json_int_t)s->taken, "loads",
                      (json_int_t)s->loads, "stores", (json_int_t)s->stores, "exceptions",
                      (json_int_t)s->exceptions, "system_calls", (json_int_t)s->system_calls,
@@ -442,9 +468,9 @@ static json_t *machine_json(const struct vmm_machine *machine)
         json_object_set_new(object, "registers", registers_json(&machine->state));
     }
     if (machine->statistics.counts != NULL)
-        json_object_set_new(object, "stats", statistics_json(&machine->statistics));
+        json_object_set_new(object, "stats", statistics_json(machine));
     if (machine->outcome == VMM_FAULTED)
-        json_object_set_new(object, "fault", report_text_json(machine->stop.text));
+        json_object_set_new(object, "fault", report_text_json(machine->fault));
     if (machine->err.code != MF_OK)
         json_object_set_new(object, "error", report_error_json(&machine->err));
     return object;

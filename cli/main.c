@@ -169,8 +169,8 @@ static const struct cli_command commands[] = {
         .details = "All errors are shown, with file, line and column. Without errors the image is\n"
                    "written to the file of -o, and --list prints the listing: address, word,\n"
                    "line, source. Several sources become one program.\n",
-        .options = CLI_OPT_OUTPUT | CLI_OPT_LIST | CLI_OPT_DELAYED_BRANCHES | CLI_OPT_JSON |
-                   CLI_OPT_HELP,
+        .options = CLI_OPT_OUTPUT | CLI_OPT_LIST | CLI_OPT_ENDIAN | CLI_OPT_DELAYED_BRANCHES |
+                   CLI_OPT_JSON | CLI_OPT_HELP,
     },
     {
         .name = "doctor",

@@ -367,6 +367,8 @@ static int set_option(const struct cli_command *command, struct cli_options *opt
         return CLI_GO_ON;
     case CLI_INDEX_MAX_INSTRUCTIONS:
         return set_count(options, name, index, text, &options->max_instructions);
+    case CLI_INDEX_ENDIAN:
+        return set_choice(options, name, index, text, "little", "big", &options->big_endian);
     case CLI_INDEX_DELAYED_BRANCHES:
         options->delayed_branches = true;
         return CLI_GO_ON;

@@ -31,17 +31,22 @@ if(TARGET mayfly_soft)
     install(TARGETS mayfly_soft LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/mayfly)
 endif()
 
-# The command finds the library of its own prefix.
 if(TARGET mayfly_cli)
-    file(RELATIVE_PATH bin_to_lib
-        ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
-    # The same run path in the build tree, where the library stands beside the command:
-    # CMake would pad another one to this length with empty entries, and an empty entry
-    # means the current directory.
-    set_target_properties(mayfly_cli PROPERTIES
-        INSTALL_RPATH "$ORIGIN/${bin_to_lib};$ORIGIN"
-        BUILD_WITH_INSTALL_RPATH ON)
+    if(MAYFLY_COMMAND_SHARED)
+        # The command finds the library of its own prefix.
+        file(RELATIVE_PATH bin_to_lib
+            ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
+        # The same run path in the build tree, where the library stands beside the command:
+        # CMake would pad another one to this length with empty entries, and an empty entry
+        # means the current directory.
+        set_target_properties(mayfly_cli PROPERTIES
+            INSTALL_RPATH "$ORIGIN/${bin_to_lib};$ORIGIN"
+            BUILD_WITH_INSTALL_RPATH ON)
+    endif()
     install(TARGETS mayfly_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    # Called by this name it is `mayfly vm`.
+    file(CREATE_LINK mayfly ${MAYFLY_OUTPUT}/myvmm SYMBOLIC)
+    install(FILES ${MAYFLY_OUTPUT}/myvmm DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-8])

@@ -155,7 +155,7 @@ static void finish_symbols(struct assembler *as)
         return;
     }
     for (const struct symbol *s = as->first; s != NULL; s = s->next) {
-        if (!s->defined || s->constant || s->alias != NULL)
+        if (!s->defined || s->constant || s->alias != NULL || is_numeric(s->name))
             continue;
         struct machine_symbol *symbol = &program->symbols[program->nsymbols];
         symbol->name = strndup(s->name, s->len);

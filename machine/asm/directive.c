@@ -38,8 +38,8 @@ static void declare_global(struct assembler *as, const struct token *at)
 {
     do {
         char text[TOKEN_TEXT];
-        if (at->kind != TOKEN_NAME) {
-            asm_fail(as, at->column, "expected a label, not %s", asm_show(at, text));
+        if (at->kind != TOKEN_NAME || is_numeric(at->text)) {
+            asm_fail(as, at->column, "expected a name, not %s", asm_show(at, text));
             return;
         }
         struct symbol *symbol = asm_symbol(as, at->text, at->len, as->unit);
@@ -90,13 +90,13 @@ bool asm_declare(struct assembler *as, const struct token *tokens, uint32_t n)
         as->delayed = true;
     if (!global && !external)
         return false;
-    const struct token *kept = asm_keep_tokens(as, tokens + 1, n - 1);
+    const struct token *kept = asm_keep_tokens(as, tokens, n);
     if (kept == NULL)
         return true;
     if (global)
-        declare_global(as, kept);
+        declare_global(as, kept + 1);
     else
-        declare_extern(as, kept);
+        declare_extern(as, kept + 1);
     return true;
 }
 

@@ -7,8 +7,73 @@
 #include <string.h>
 #include <strings.h>
 
-/* Longer lines are shown around the place. */
+/* What is behind is not shown. */
 #define SHOWN_COLUMNS 200
+
+/*
+ * Length of the UTF-8 sequence of a character that can be shown at the beginning of a text; 0:
+ * there is none. *c is the character.
+ */
+static size_t utf8_character(const char *text, size_t len, uint32_t *c)
+{
+    /* By the length: the first byte has these bits set, and the character is at least this. */
+    static const uint8_t marks[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *at = (const unsigned char *)text;
+    size_t n = 1;
+
+    if (len == 0)
+        return 0;
+    if (at[0] >= 0x80)
+        n = 2;
+    while (n > 1 && n <= 4 && (at[0] & (marks[n] >> 1 | 0x80)) != marks[n])
+        n++;
+    if (n > 4 || n > len)
+        return 0;
+    *c = n == 1 ? at[0] : at[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+        *c = *c << 6 | (at[i] & 0x3f);
+    }
+    bool good = *c >= least[n] && *c <= 0x10ffff && (*c < 0xd800 || *c > 0xdfff);
+    bool control = *c < ' ' || (*c >= 0x7f && *c < 0xa0);
+    return good && !control ? n : 0;
+}
+
+/* Columns of a terminal that a character takes: marks on letters none, East Asian ones two. */
+static int width(uint32_t c)
+{
+    static const struct {
+        uint32_t from, to;
+        int columns;
+    } ranges[] = {
+        {0x300, 0x36f, 0},    {0x200b, 0x200f, 0},  {0xfe00, 0xfe0f, 0},    {0x1100, 0x115f, 2},
+        {0x2e80, 0xa4cf, 2},  {0xac00, 0xd7a3, 2},  {0xf900, 0xfaff, 2},    {0xfe30, 0xfe6f, 2},
+        {0xff00, 0xff60, 2},  {0xffe0, 0xffe6, 2},  {0x1f300, 0x1faff, 2},  {0x20000, 0x3fffd, 2},
+    };
+
+    for (size_t i = 0; i < ASM_LENGTH(ranges); i++) {
+        if (c >= ranges[i].from && c <= ranges[i].to)
+            return ranges[i].columns;
+    }
+    return 1;
+}
+
+/* Blanks that put a caret below byte `bytes` of a line, counted from 0. */
+static int indent(const char *text, size_t bytes)
+{
+    size_t len = strlen(text), at = 0, n;
+    int columns = 0;
+    uint32_t c;
+
+    for (; at < bytes && at < len; at += n) {
+        n = utf8_character(text + at, len - at, &c);
+        columns += n > 0 ? width(c) : 1;
+        n += n == 0;
+    }
+    return columns + (int)(bytes > at ? bytes - at : 0);
+}
 
 static char *source_line(const struct source_file *file, uint32_t line)
 {
@@ -23,10 +88,15 @@ static char *source_line(const struct source_file *file, uint32_t line)
     char *text = malloc(len + 1);
     if (text == NULL)
         return NULL;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0, n; i < len; i += n) {
+        uint32_t c;
+        n = utf8_character(start + i, len - i, &c);
         /* A tab is one column, so that the caret stands below its character. */
-        unsigned char c = (unsigned char)start[i];
-        text[i] = c < ' ' || c == 0x7f ? ' ' : (char)c;
+        if (n > 0)
+            memcpy(text + i, start + i, n);
+        else
+            text[i] = (unsigned char)start[i] < 0x80 ? ' ' : '?';
+        n += n == 0;
     }
     while (len > 0 && text[len - 1] == ' ')
         len--;
@@ -99,11 +169,16 @@ const char *asm_show(const struct token *token, char *text)
         return "the end of the line";
     if (token->kind == TOKEN_STRING)
         return "a string";
+    /* A numeric label without its own number. */
+    if (token->kind == TOKEN_NAME && is_numeric(token->text)) {
+        const char *colon = memchr(token->text, ':', len);
+        len = colon != NULL ? (uint32_t)(colon - token->text) + 1 : len;
+    }
     for (uint32_t i = 0; i < len; i++)
         inside[i] = token->text[i] < ' ' || token->text[i] == 0x7f ? '?' : token->text[i];
     inside[len] = 0;
     snprintf(text, TOKEN_TEXT, "'%s%s%s'", token->kind == TOKEN_PERCENT ? "%" : "", inside,
-             len < token->len ? "..." : "");
+             len < token->len && len == TOKEN_TEXT - 8 ? "..." : "");
     return text;
 }
 
@@ -198,13 +273,13 @@ size_t asm_error_format(const struct asm_error *error, char *text, size_t len)
         snprintf(place, sizeof place, ":%u", (unsigned)error->line);
     if (error->file == NULL)
         n = snprintf(text, len, "%s", error->message);
-    else if (error->text == NULL)
+    else if (error->text == NULL || error->text[0] == 0)
         n = snprintf(text, len, "%s%s: %s", error->file, place, error->message);
     else if (error->column == 0 || error->column > SHOWN_COLUMNS + 1)
         n = snprintf(text, len, "%s%s: %s\n    %s", error->file, place, error->message,
                      error->text);
     else
         n = snprintf(text, len, "%s%s: %s\n    %s\n    %*s^", error->file, place, error->message,
-                     error->text, (int)error->column - 1, "");
+                     error->text, indent(error->text, error->column - 1), "");
     return n < 0 ? 0 : (size_t)n < len ? (size_t)n : len > 0 ? len - 1 : 0;
 }

@@ -146,11 +146,13 @@ static int strength(const struct token *token)
     }
 }
 
-/* Two's complement throughout: an expression that overflows wraps. */
+/* In 64 bits; what does not fit there is a mistake, but what is shifted out is meant to go. */
 static int64_t apply(struct assembler *as, const struct token *operator, int64_t a, int64_t b,
                      bool *ok)
 {
     int64_t what = operator->kind == TOKEN_PERCENT ? '%' : operator->value;
+    int64_t result;
+    bool overflow = false;
 
     if ((what == '/' || what == '%') && b == 0) {
         asm_fail(as, operator->column, "division by zero");
@@ -164,26 +166,42 @@ static int64_t apply(struct assembler *as, const struct token *operator, int64_t
     }
     switch (what) {
     case '|':
-        return a | b;
+        result = a | b;
+        break;
     case '^':
-        return a ^ b;
+        result = a ^ b;
+        break;
     case '&':
-        return a & b;
+        result = a & b;
+        break;
     case SHIFT_LEFT:
-        return (int64_t)((uint64_t)a << b);
+        result = (int64_t)((uint64_t)a << b);
+        break;
     case SHIFT_RIGHT:
-        return (int64_t)((uint64_t)a >> b);
+        result = (int64_t)((uint64_t)a >> b);
+        break;
     case '+':
-        return (int64_t)((uint64_t)a + (uint64_t)b);
+        overflow = __builtin_add_overflow(a, b, &result);
+        break;
     case '-':
-        return (int64_t)((uint64_t)a - (uint64_t)b);
+        overflow = __builtin_sub_overflow(a, b, &result);
+        break;
     case '*':
-        return (int64_t)((uint64_t)a * (uint64_t)b);
+        overflow = __builtin_mul_overflow(a, b, &result);
+        break;
     case '/':
-        return b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+        overflow = a == INT64_MIN && b == -1;
+        result = overflow ? 0 : a / b;
+        break;
     default:
-        return b == -1 ? 0 : a % b;
+        result = b == -1 ? 0 : a % b;
+        break;
     }
+    if (overflow) {
+        asm_fail(as, operator->column, "the result does not fit in 64 bits");
+        *ok = false;
+    }
+    return result;
 }
 
 static struct value binary(struct assembler *as, const struct token **at, unsigned level,

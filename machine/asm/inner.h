@@ -42,12 +42,13 @@
 #define ASM_TOKENS_MAX 4000000     /* of all statements */
 #define ASM_SOURCE_MAX (64u << 20) /* bytes of a file */
 #define ASM_NAME_MAX 512
+#define ASM_NUMERIC_DIGITS 10 /* of numeric labels */
 #define ASM_STRINGS_MAX 0xfffff /* SNAPSHOT has 20 bits for it */
 #define ASM_PASSES 12
 
 enum token_kind {
     TOKEN_END, /* behind the last one of a statement */
-    TOKEN_NAME,
+    TOKEN_NAME, /* "1b", "1f": the numeric label 1 before or behind; see asm_number_label */
     TOKEN_PERCENT, /* %name: macro parameter, %hi, or modulo and a name */
     TOKEN_REGISTER,
     TOKEN_FPU,
@@ -112,6 +113,7 @@ struct symbol {
     struct symbol *alias;     /* a global name: the symbol that has it */
     const struct token *eqv;  /* .eqv: what stands for it */
     struct macro *macro;      /* macros of this name */
+    uint32_t times;           /* a numeric label: how often it stood so far */
     struct origin origin;
     struct symbol *next;      /* in the order of definition */
 };
@@ -129,6 +131,7 @@ struct source_file {
     char *owned; /* the text, when the assembler frees it */
     size_t len;
     uint32_t *starts; /* of lines, in the text */
+    bool reading; /* it, or what it includes */
     uint32_t nlines;
 };
 
@@ -159,6 +162,7 @@ struct assembler {
     uint32_t nline;
     struct token *spare; /* the line without .eqv, while it is made */
     bool has_eqv;
+    bool has_numeric; /* uses of numeric labels */
     uint32_t nmacros;
     struct macro *defining; /* between .macro and .end_macro */
     uint32_t expansions;
@@ -220,6 +224,12 @@ size_t asm_lex(struct assembler *as, const char *text, size_t len, size_t from);
 /* A token array that lasts; TOKEN_END is put behind it. */
 struct token *asm_keep_tokens(struct assembler *as, const struct token *tokens, uint32_t n);
 
+/* Whether a name is a numeric label, or a use of one. */
+static inline bool is_numeric(const char *name)
+{
+    return name[0] >= '0' && name[0] <= '9';
+}
+
 static inline bool token_is(const struct token *token, int punct)
 {
     return token->kind == TOKEN_PUNCT && token->value == punct;
@@ -232,6 +242,8 @@ bool token_is_word(const struct token *token, const char *word);
 void asm_read_source(struct assembler *as, uint32_t file);
 int64_t asm_add_file(struct assembler *as, const char *name, const char *text, size_t len,
                      char *owned);
+/* Whether a label stands at `tokens`: NAME: or NUMBER:, before the token `end`. */
+bool asm_is_label(const struct token *tokens, const struct token *end);
 /* Handles the line in as->line: once more for lines that macros make. */
 void asm_take_line(struct assembler *as);
 

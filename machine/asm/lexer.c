@@ -4,6 +4,7 @@
  */
 #include "machine/asm/inner.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -198,9 +199,30 @@ static void lex_float(struct lexer *lexer)
         fail(lexer, from, "this is no number; expected something like 1.5 or 2.5e-3");
         return;
     }
+    if (isinf(number)) {
+        fail(lexer, from, "the number does not fit in a double");
+        return;
+    }
     struct token *token = new_token(lexer, TOKEN_FLOAT, from);
     if (token != NULL)
         token->number = number;
+}
+
+/* 1b and 1f: uses of the label 1: as names. Binary and hexadecimal numbers look otherwise. */
+static bool lex_numeric_use(struct lexer *lexer)
+{
+    size_t n = 0;
+
+    while (is_digit(peek(lexer, n)))
+        n++;
+    if ((peek(lexer, n) != 'b' && peek(lexer, n) != 'f') || is_name(peek(lexer, n + 1)) ||
+        n >= ASM_NUMERIC_DIGITS)
+        return false;
+    size_t from = lexer->at;
+    lexer->at += n + 1;
+    new_token(lexer, TOKEN_NAME, from);
+    lexer->as->has_numeric = true;
+    return true;
 }
 
 static void lex_integer(struct lexer *lexer)
@@ -210,6 +232,8 @@ static void lex_integer(struct lexer *lexer)
     uint64_t value = 0;
     bool overflow = false;
 
+    if (lex_numeric_use(lexer))
+        return;
     if (peek(lexer, 0) == '0') {
         int next = peek(lexer, 1) | 0x20;
         bool octal = next == 'o' || is_digit(peek(lexer, 1));

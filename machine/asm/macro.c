@@ -93,9 +93,7 @@ bool asm_macro_line(struct assembler *as)
     struct macro_line *line = asm_alloc(as, sizeof(*line));
     if (line == NULL)
         return true;
-    for (uint32_t i = 0; i + 1 < as->nline && tokens[i].kind == TOKEN_NAME &&
-                         token_is(&tokens[i + 1], ':');
-         i += 2) {
+    for (uint32_t i = 0; asm_is_label(&tokens[i], &tokens[as->nline]); i += 2) {
         struct symbol *label = asm_symbol(as, tokens[i].text, tokens[i].len,
                                           UNIT_MACRO_LABELS + macro->number % 0x7fffff00u);
         if (label != NULL)
@@ -277,7 +275,8 @@ bool asm_macro_use(struct assembler *as, uint32_t first)
     }
     if (isa_find(name->text, name->len) != ISA_UNKNOWN)
         return false;
-    asm_fail(as, tokens->column, "macro '%.*s' takes %u arguments, not %u", (int)symbol->len,
-             symbol->name, (unsigned)symbol->macro->nparameters, (unsigned)arguments.n);
+    asm_fail(as, tokens->column, "macro '%.*s' takes %u argument%s, not %u", (int)symbol->len,
+             symbol->name, (unsigned)symbol->macro->nparameters,
+             symbol->macro->nparameters == 1 ? "" : "s", (unsigned)arguments.n);
     return true;
 }

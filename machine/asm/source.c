@@ -4,6 +4,7 @@
  */
 #include "machine/asm/inner.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -51,11 +52,13 @@ void asm_read_source(struct assembler *as, uint32_t index)
     struct source_file file = as->files[index];
     struct origin before = as->origin;
 
+    as->files[index].reading = true;
     for (uint32_t i = 0; i < file.nlines && !as->hopeless; i++) {
         const char *text = file.text + file.starts[i];
         const char *end = memchr(text, '\n', file.len - file.starts[i]);
         size_t len = end != NULL ? (size_t)(end - text) : file.len - file.starts[i];
-        size_t from = 0;
+        /* What some editors put before a text. */
+        size_t from = i == 0 && len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
         do {
             as->origin = (struct origin){index, i + 1, before.use};
             from = asm_lex(as, text, len, from);
@@ -63,7 +66,18 @@ void asm_read_source(struct assembler *as, uint32_t index)
                 asm_take_line(as);
         } while (from < len && !as->hopeless);
     }
+    as->files[index].reading = false;
     as->origin = before;
+}
+
+/* What has another name each time (a link to its own folder) ends at ASM_INCLUDE_DEPTH. */
+static bool is_being_read(const struct assembler *as, const char *name)
+{
+    for (uint32_t i = 0; i < as->nfiles; i++) {
+        if (as->files[i].reading && strcmp(as->files[i].name, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* .include "path" */
@@ -95,7 +109,12 @@ static void include(struct assembler *as, const struct token *tokens, uint32_t n
         asm_fail(as, column, "cannot include this file: %s", why);
         return;
     }
-    int64_t file = asm_add_file(as, name, text, len, text);
+    bool again = is_being_read(as, name);
+    int64_t file = again ? -1 : asm_add_file(as, name, text, len, text);
+    if (again) {
+        asm_fail(as, column, "this file includes itself");
+        free(text);
+    }
     free(name);
     if (file < 0)
         return;
@@ -183,6 +202,59 @@ static void add_definition(struct assembler *as, const struct token *tokens, uin
         statement->symbol = symbol;
 }
 
+/*
+ * Numeric labels stand any number of times: "1b" is the nearest 1: before, "1f" the next one.
+ * Each gets a name of its own, "1:3" for the third, which nobody can write; the name of
+ * the token, which is the number and perhaps the letter, becomes that of the label.
+ */
+static void number_label(struct assembler *as, struct token *token, bool definition)
+{
+    uint32_t digits = definition ? token->len : token->len - 1;
+    struct symbol *counter = asm_symbol(as, token->text, digits, as->unit);
+    char *name = asm_alloc(as, digits + 16);
+
+    if (counter == NULL || name == NULL)
+        return;
+    bool forward = !definition && token->text[digits] == 'f';
+    counter->times += definition;
+    int n = snprintf(name, digits + 16, "%.*s:%u", (int)digits, token->text,
+                     (unsigned)(counter->times + forward));
+    token->kind = TOKEN_NAME;
+    token->text = name;
+    token->len = (uint32_t)n;
+}
+
+/*
+ * The uses on a line belong to where it stands, those in the arguments of a macro too. What
+ * .eqv and .macro define is for later lines.
+ */
+static void number_uses(struct assembler *as, uint32_t from)
+{
+    if (from < as->nline &&
+        (token_is_word(&as->line[from], ".eqv") || token_is_word(&as->line[from], ".macro")))
+        return;
+    for (uint32_t i = from; i < as->nline; i++) {
+        struct token *token = &as->line[i];
+        /* Arguments of a macro have had their turn. */
+        if (token->kind == TOKEN_NAME && is_numeric(token->text) &&
+            memchr(token->text, ':', token->len) == NULL)
+            number_label(as, token, false);
+    }
+}
+
+bool asm_is_label(const struct token *tokens, const struct token *end)
+{
+    if (end - tokens < 2 || !token_is(&tokens[1], ':'))
+        return false;
+    if (tokens[0].kind == TOKEN_NAME)
+        return true;
+    for (uint32_t i = 0; i < tokens[0].len; i++) {
+        if (!is_numeric(tokens[0].text + i))
+            return false;
+    }
+    return tokens[0].kind == TOKEN_INTEGER && tokens[0].len < ASM_NUMERIC_DIGITS;
+}
+
 static void take_directive(struct assembler *as, const struct token *tokens, uint32_t n)
 {
     as->simple = false;
@@ -213,11 +285,14 @@ void asm_take_line(struct assembler *as)
         return;
     if (as->has_eqv)
         replace_eqv(as);
-    while (at + 1 < as->nline && as->line[at].kind == TOKEN_NAME &&
-           token_is(&as->line[at + 1], ':')) {
+    while (asm_is_label(&as->line[at], &as->line[as->nline])) {
+        if (as->line[at].kind == TOKEN_INTEGER)
+            number_label(as, &as->line[at], true);
         add_definition(as, &as->line[at], 1, false);
         at += 2;
     }
+    if (as->has_numeric)
+        number_uses(as, at);
     const struct token *first = &as->line[at];
     uint32_t n = as->nline - at;
     if (n == 0)

@@ -103,14 +103,29 @@ void asm_define(struct assembler *as, struct symbol *symbol, const struct token 
     symbol->constant = constant;
 }
 
+/* "1:3" that is not there: the third is behind the last one, "1:0" before the first one. */
+static void undefined_number(struct assembler *as, const struct token *token)
+{
+    int digits = (int)((const char *)memchr(token->text, ':', token->len) - token->text);
+    bool before = token->text[digits + 1] == '0';
+
+    asm_fail(as, token->column, "there is no label '%.*s:' %s this line", digits, token->text,
+             before ? "before" : "behind");
+}
+
 void asm_undefined(struct assembler *as, const struct token *token)
 {
     const struct symbol *near = NULL;
     /* Looking for near names costs time, which messages that nobody sees are not worth. */
     bool seen = as->errors->count < ASM_ERRORS_MAX;
 
+    if (is_numeric(token->text)) {
+        undefined_number(as, token);
+        return;
+    }
     for (const struct symbol *s = as->first; seen && s != NULL && near == NULL; s = s->next) {
-        if (s->defined && (s->unit == as->unit || s->unit == UNIT_GLOBAL || s->global) &&
+        if (s->defined && !is_numeric(s->name) &&
+            (s->unit == as->unit || s->unit == UNIT_GLOBAL || s->global) &&
             asm_near(token->text, token->len, s->name, s->len))
             near = s;
     }

@@ -15,15 +15,16 @@
 
 void machine_init(struct machine *m, const struct machine_host *host)
 {
-    memset(m, 0, sizeof(*m));
     m->host = *host;
     m->random[RANDOM_STREAMS - 1].id = RANDOM_DEVICE;
     execute(m, NULL, NULL);
+    native_init(m);
 }
 
 void machine_fini(struct machine *m)
 {
     blocks_flush(m);
+    native_fini(m);
     memory_fini(m);
     machine_program_free(&m->program);
 }

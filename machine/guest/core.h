@@ -6,9 +6,11 @@
  *   memory.c     pages, segments, the cache of translations that loads and stores look at
  *   translate.c  instructions to the internal form, one block at a time
  *   execute.c    runs blocks (instructions.inc: what each internal instruction does)
+ *   native.c     hot blocks as native code (native.h: how); native_x86.c makes the code
  *   cpu.c        run(): slices, events, what leaves the fast loop
  *   cp0.c        coprocessor 0, exceptions, interrupts; tlb.c  the software-managed TLB
- *   fpu.c        the slow half of floating point: NaNs, flags, conversions
+ *   fpu.c        the slow half of floating point: NaNs, flags, conversions; fpu_exact.c
+ *                arithmetic in integers, for hosts without flags
  *   device.c     console, disk, random numbers, power
  *   syscall.c    system calls; random.c  their random numbers; console.c  output, input
  *   system.c     the other instructions that leave the fast loop; trace.c  the trace
@@ -21,6 +23,7 @@
 #include "machine/isa/isa.h"
 #include "machine/program.h"
 #include "machine/protocol.h"
+#include "native.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -114,6 +117,15 @@ struct block {
     uint32_t target[2];
     struct block *chain;  /* of the hash bucket */
     uint16_t *insns;      /* enum isa_insn of each instruction */
+    uint8_t *codes;       /* enum op_code of each of `ops` */
+    uint16_t nops;
+    uint16_t place;       /* in the unit that is being made; perhaps */
+    uint16_t times;       /* translated to native code */
+    uint32_t unit;        /* its newest native code: number of the unit */
+    const void *first;    /* the label of the first internal instruction */
+    const void *native;   /* where it is entered from outside of the unit; NULL: nowhere */
+    const void *inner;    /* where it is entered from inside */
+    const void *out[2];   /* where native code goes on behind it; NULL: not known yet */
     struct op ops[];
 };
 
@@ -152,6 +164,7 @@ enum cp0_register {
     CP0_CONTEXT = 4,
     CP0_PAGEMASK = 5,
     CP0_WIRED = 6,
+    CP0_HWRENA = 7,
     CP0_BADVADDR = 8,
     CP0_COUNT = 9,
     CP0_ENTRYHI = 10,
@@ -263,6 +276,7 @@ struct machine {
     int64_t behind;     /* what of it remains behind the instruction that calls out */
     uint64_t taken;
     struct line lines[LINES];
+    struct native native;
 
     /* The program counter between blocks. */
     uint32_t pc, npc;
@@ -271,6 +285,8 @@ struct machine {
     bool simple;     /* falls off the end of the text without a fault */
     bool user;       /* runs in user mode: follows from Status */
     bool fpu;        /* may be used: Status.CU1 */
+    bool fpu_exact;  /* the host has no floating-point flags: fpu_exact.c computes them */
+    bool fpu_exact_always; /* as if it had none */
     uint64_t executed;
     struct fault fault;
 
@@ -355,6 +371,8 @@ bool fault_plain(struct machine *m, enum exception code, const char *why);
 /* translate.c */
 /* The block at `pc`, made when there is none. NULL: machine.fault is set (fetch failed). */
 struct block *block_find(struct machine *m, uint32_t pc, enum block_kind kind);
+/* The whole block at `pc` when there is one, without any other effect. */
+struct block *block_look(struct machine *m, uint32_t pc);
 void blocks_flush(struct machine *m);
 /* The virtual page has blocks, perhaps. */
 bool blocks_on_page(const struct machine *m, uint32_t address);
@@ -406,8 +424,9 @@ unsigned tlb_random(struct machine *m);
 #define FCSR_FLAGS   UINT32_C(0x0000007c)
 #define FCSR_ENABLES UINT32_C(0x00000f80)
 #define FCSR_CAUSES  UINT32_C(0x0003f000)
-#define FCSR_WRITE   UINT32_C(0xff83ffff)
-void fpu_enter(struct machine *m); /* sets the host's rounding; execute() calls it */
+#define FCSR_WRITE   UINT32_C(0xfe83ffff) /* without FS: denormals are never flushed */
+/* Sets the host's rounding, and machine.fpu_exact; around execute(). */
+void fpu_enter(struct machine *m);
 void fpu_leave(void);
 uint32_t fpu_read_control(struct machine *m, unsigned reg);
 bool fpu_write_control(struct machine *m, unsigned reg, uint32_t value);
@@ -416,6 +435,8 @@ bool fpu_write_control(struct machine *m, unsigned reg, uint32_t value);
  * enabled exception is raised, and the result must not be written.
  */
 bool fpu_flags(struct machine *m);
+/* The same for flags that are known; bits as in fpu_host.h. */
+bool fpu_set_flags(struct machine *m, unsigned flags);
 enum fpu_rounding { FPU_NEAREST, FPU_ZERO, FPU_UP, FPU_DOWN, FPU_CURRENT };
 enum fpu_muladd { FPU_MINUS = 1, FPU_NEGATE = 2 };
 /* The result of an operation on `a` and `b` that the host says is a NaN. */
@@ -434,6 +455,15 @@ bool fpu_compare_single(struct machine *m, uint32_t a, uint32_t b, unsigned cond
                         unsigned flag);
 bool fpu_compare_double(struct machine *m, uint64_t a, uint64_t b, unsigned condition,
                         unsigned flag);
+/* fpu_exact.c */
+/* Whether it has an instruction: arithmetic on two formats that are the same, and cvt.s.w. */
+bool fpu_exact_has(enum isa_insn insn);
+/* Executes it on registers fd, fs, ft; false: an enabled exception is raised. */
+bool fpu_exact(struct machine *m, enum isa_insn insn, unsigned d, unsigned s, unsigned t);
+/* Results with their flags; `bits` is no NaN. */
+uint32_t fpu_exact_narrow(struct machine *m, uint64_t bits, unsigned *flags);
+uint64_t fpu_exact_muladd(struct machine *m, bool wide, unsigned kind, uint64_t a, uint64_t b,
+                          uint64_t c, unsigned *flags);
 
 /* device.c */
 void device_reset(struct machine *m);
@@ -487,6 +517,7 @@ bool control_set_state(struct machine *m, const void *data, size_t len);
 bool control_set_break(struct machine *m, uint32_t address, bool on);
 /* struct machine_stats and its counts; returns the bytes used of `out`. */
 size_t control_stats(struct machine *m, void *out, size_t size);
+/* *m is zeroed; most of it stays untouched until a program needs it. */
 void machine_init(struct machine *m, const struct machine_host *host);
 void machine_fini(struct machine *m);
 

@@ -24,6 +24,8 @@ void cp0_reset(struct machine *m)
     m->timer_at = UINT64_MAX;
     m->fpu = true;
     m->user = false;
+    fpu_enter(m); /* the first block is made before execute() begins */
+    fpu_leave();
 }
 
 void cp0_mode_changed(struct machine *m)
@@ -100,8 +102,15 @@ void cp0_write(struct machine *m, unsigned reg, unsigned select, uint32_t value)
         }
         m->cp0[reg] = value & UINT32_C(0xffffe0ff);
         break;
-    case CP0_INDEX:
-        m->cp0[reg] = value & (TLB_ENTRIES - 1);
+    case CP0_ENTRYLO0:
+    case CP0_ENTRYLO1:
+        m->cp0[reg] = value & UINT32_C(0x03ffffff);
+        break;
+    case CP0_HWRENA:
+        m->cp0[reg] = value & 15;
+        break;
+    case CP0_INDEX: /* whether the last tlbp found something stays */
+        m->cp0[reg] = (m->cp0[reg] & UINT32_C(0x80000000)) | (value & (TLB_ENTRIES - 1));
         break;
     case CP0_WIRED:
         m->cp0[reg] = value & (TLB_ENTRIES - 1);

@@ -186,6 +186,8 @@ void cpu_run(struct machine *m, uint64_t instructions, struct machine_stop *stop
     m->stop = stop;
     m->stopping = false;
     m->run_left = instructions;
+    fpu_enter(m); /* on another host than before: blocks are dropped before one is entered */
+    fpu_leave();
     while (m->run_left > 0 && !m->stopping) {
         if (m->flush_code)
             blocks_flush(m);

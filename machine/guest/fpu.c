@@ -33,9 +33,22 @@ static bool is_signalling_d(uint64_t bits)
     return is_nan_d(bits) && (bits & UINT64_C(0x0008000000000000)) != 0;
 }
 
+/*
+ * Divides 1 by 3, which is inexact in every rounding mode: a host without flags does not say so.
+ * That is looked at each time, because a snapshot may go on on another host.
+ */
 void fpu_enter(struct machine *m)
 {
+    volatile float three = 3, third;
+
     fpu_host_round(m->fcsr & FCSR_ROUND);
+    third = 1 / three;
+    (void)third;
+    bool exact = m->fpu_exact_always || fpu_host_flags() == 0;
+    fpu_host_round(m->fcsr & FCSR_ROUND);
+    if (exact != m->fpu_exact)
+        m->flush_code = m->attention = true;
+    m->fpu_exact = exact;
 }
 
 void fpu_leave(void)
@@ -44,7 +57,7 @@ void fpu_leave(void)
 }
 
 /* `flags` (enum above) become the cause; enabled ones are an exception, others stick. */
-static bool set_flags(struct machine *m, unsigned flags)
+bool fpu_set_flags(struct machine *m, unsigned flags)
 {
     m->fcsr = (m->fcsr & ~FCSR_CAUSES) | flags << 12;
     if (m->fcsr >> 7 & flags)
@@ -55,7 +68,7 @@ static bool set_flags(struct machine *m, unsigned flags)
 
 bool fpu_flags(struct machine *m)
 {
-    return set_flags(m, fpu_host_take());
+    return fpu_set_flags(m, fpu_host_take());
 }
 
 bool fpu_fix_single(struct machine *m, uint32_t a, uint32_t b, uint32_t *result)
@@ -65,7 +78,7 @@ bool fpu_fix_single(struct machine *m, uint32_t a, uint32_t b, uint32_t *result)
 
     fpu_host_take();
     *result = NAN_S;
-    return set_flags(m, signalling || !quiet ? FLAG_V : 0);
+    return fpu_set_flags(m, signalling || !quiet ? FLAG_V : 0);
 }
 
 bool fpu_fix_double(struct machine *m, uint64_t a, uint64_t b, uint64_t *result)
@@ -75,7 +88,7 @@ bool fpu_fix_double(struct machine *m, uint64_t a, uint64_t b, uint64_t *result)
 
     fpu_host_take();
     *result = NAN_D;
-    return set_flags(m, signalling || !quiet ? FLAG_V : 0);
+    return fpu_set_flags(m, signalling || !quiet ? FLAG_V : 0);
 }
 
 static float single_of(uint32_t bits)
@@ -118,14 +131,14 @@ static bool to_word(struct machine *m, double value, unsigned mode, uint32_t *wo
             flags = FLAG_I;
     }
     fpu_host_take();
-    return set_flags(m, flags);
+    return fpu_set_flags(m, flags);
 }
 
 bool fpu_word_double(struct machine *m, uint64_t bits, unsigned mode, uint32_t *word)
 {
     if (is_nan_d(bits)) {
         *word = INT32_MAX;
-        return set_flags(m, FLAG_V);
+        return fpu_set_flags(m, FLAG_V);
     }
     return to_word(m, double_of(bits), mode == FPU_CURRENT ? m->fcsr & FCSR_ROUND : mode, word);
 }
@@ -134,7 +147,7 @@ bool fpu_word_single(struct machine *m, uint32_t bits, unsigned mode, uint32_t *
 {
     if (is_nan_s(bits)) {
         *word = INT32_MAX;
-        return set_flags(m, FLAG_V);
+        return fpu_set_flags(m, FLAG_V);
     }
     return to_word(m, single_of(bits), mode == FPU_CURRENT ? m->fcsr & FCSR_ROUND : mode, word);
 }
@@ -143,7 +156,12 @@ bool fpu_narrow(struct machine *m, uint64_t bits, uint32_t *result)
 {
     if (is_nan_d(bits)) {
         *result = NAN_S;
-        return set_flags(m, is_signalling_d(bits) ? FLAG_V : 0);
+        return fpu_set_flags(m, is_signalling_d(bits) ? FLAG_V : 0);
+    }
+    if (m->fpu_exact) {
+        unsigned flags;
+        *result = fpu_exact_narrow(m, bits, &flags);
+        return fpu_set_flags(m, flags);
     }
     volatile float narrow = (float)double_of(bits);
     float value = narrow;
@@ -155,29 +173,35 @@ bool fpu_widen(struct machine *m, uint32_t bits, uint64_t *result)
 {
     if (is_nan_s(bits)) {
         *result = NAN_D;
-        return set_flags(m, is_signalling_s(bits) ? FLAG_V : 0);
+        return fpu_set_flags(m, is_signalling_s(bits) ? FLAG_V : 0);
     }
     double value = single_of(bits);
     memcpy(result, &value, sizeof(*result));
     fpu_host_take();
-    return set_flags(m, 0);
+    return fpu_set_flags(m, 0);
 }
 
 /* Two roundings, as the processors of release 2 do it. */
 bool fpu_muladd_single(struct machine *m, unsigned kind, uint32_t a, uint32_t b, uint32_t c,
                        uint32_t *result)
 {
+    if (m->fpu_exact) {
+        unsigned flags;
+        *result = (uint32_t)fpu_exact_muladd(m, false, kind, a, b, c, &flags);
+        return fpu_set_flags(m, flags);
+    }
     volatile float product = single_of(a) * single_of(b);
     volatile float sum = kind & FPU_MINUS ? product - single_of(c) : product + single_of(c);
     float value = sum;
 
     memcpy(result, &value, sizeof(*result));
     if (is_nan_s(*result)) {
-        bool bad = is_signalling_s(a) || is_signalling_s(b) || is_signalling_s(c);
-        bool quiet = is_nan_s(a) || is_nan_s(b) || is_nan_s(c);
+        /* Invalid without a NaN: zero times infinity, or infinity less infinity. */
+        bool bad = is_signalling_s(a) || is_signalling_s(b) || is_signalling_s(c) ||
+                   (!is_nan_s(a) && !is_nan_s(b) && (product != product || !is_nan_s(c)));
         unsigned flags = fpu_host_take() & ~(unsigned)FLAG_V; /* of the product */
         *result = kind & FPU_NEGATE ? NAN_S ^ UINT32_C(0x80000000) : NAN_S;
-        return set_flags(m, bad || !quiet ? flags | FLAG_V : flags);
+        return fpu_set_flags(m, bad ? flags | FLAG_V : flags);
     }
     if (kind & FPU_NEGATE)
         *result ^= UINT32_C(0x80000000);
@@ -187,17 +211,23 @@ bool fpu_muladd_single(struct machine *m, unsigned kind, uint32_t a, uint32_t b,
 bool fpu_muladd_double(struct machine *m, unsigned kind, uint64_t a, uint64_t b, uint64_t c,
                        uint64_t *result)
 {
+    if (m->fpu_exact) {
+        unsigned flags;
+        *result = fpu_exact_muladd(m, true, kind, a, b, c, &flags);
+        return fpu_set_flags(m, flags);
+    }
     volatile double product = double_of(a) * double_of(b);
     volatile double sum = kind & FPU_MINUS ? product - double_of(c) : product + double_of(c);
     double value = sum;
 
     memcpy(result, &value, sizeof(*result));
     if (is_nan_d(*result)) {
-        bool bad = is_signalling_d(a) || is_signalling_d(b) || is_signalling_d(c);
-        bool quiet = is_nan_d(a) || is_nan_d(b) || is_nan_d(c);
+        /* Invalid without a NaN: zero times infinity, or infinity less infinity. */
+        bool bad = is_signalling_d(a) || is_signalling_d(b) || is_signalling_d(c) ||
+                   (!is_nan_d(a) && !is_nan_d(b) && (product != product || !is_nan_d(c)));
         unsigned flags = fpu_host_take() & ~(unsigned)FLAG_V; /* of the product */
         *result = kind & FPU_NEGATE ? NAN_D ^ (UINT64_C(1) << 63) : NAN_D;
-        return set_flags(m, bad || !quiet ? flags | FLAG_V : flags);
+        return fpu_set_flags(m, bad ? flags | FLAG_V : flags);
     }
     if (kind & FPU_NEGATE)
         *result ^= UINT64_C(1) << 63;
@@ -212,7 +242,7 @@ static bool compare(struct machine *m, double x, double y, bool unordered, bool 
                         : (condition & 4 && x < y) || (condition & 2 && x == y);
 
     fpu_host_take();
-    if (!set_flags(m, signalling || (unordered && condition & 8) ? FLAG_V : 0))
+    if (!fpu_set_flags(m, signalling || (unordered && condition & 8) ? FLAG_V : 0))
         return false;
     m->fcsr = (m->fcsr & ~(UINT32_C(1) << flag)) | (uint32_t)is << flag;
     return true;
@@ -243,7 +273,7 @@ uint32_t fpu_read_control(struct machine *m, unsigned reg)
     case 26:
         return m->fcsr & (FCSR_CAUSES | FCSR_FLAGS);
     case 28:
-        return (m->fcsr & (FCSR_ENABLES | FCSR_ROUND)) | (m->fcsr >> 22 & 4);
+        return m->fcsr & (FCSR_ENABLES | FCSR_ROUND);
     case 31:
         return m->fcsr;
     default:
@@ -256,12 +286,11 @@ bool fpu_write_control(struct machine *m, unsigned reg, uint32_t value)
     uint32_t conditions = (value & 0xfe) << 24 | (value & 1) << 23;
 
     if (reg == 25)
-        m->fcsr = (m->fcsr & UINT32_C(0x017fffff)) | conditions;
+        m->fcsr = (m->fcsr & UINT32_C(0x007fffff)) | conditions;
     else if (reg == 26)
         m->fcsr = (m->fcsr & ~(FCSR_CAUSES | FCSR_FLAGS)) | (value & (FCSR_CAUSES | FCSR_FLAGS));
     else if (reg == 28)
-        m->fcsr = (m->fcsr & ~(FCSR_ENABLES | FCSR_ROUND | UINT32_C(0x01000000))) |
-                  (value & (FCSR_ENABLES | FCSR_ROUND)) | (value & 4) << 22;
+        m->fcsr = (m->fcsr & ~(FCSR_ENABLES | FCSR_ROUND)) | (value & (FCSR_ENABLES | FCSR_ROUND));
     else if (reg == 31)
         m->fcsr = value & FCSR_WRITE;
     fpu_host_round(m->fcsr & FCSR_ROUND);

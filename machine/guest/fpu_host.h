@@ -27,6 +27,12 @@ static inline unsigned fpu_host_take(void)
            (control >> 2 & 1) << 3 | (control & 1) << 4;
 }
 
+/* The whole register, without flags, for native code. */
+static inline uint32_t fpu_host_clean(void)
+{
+    return __builtin_ia32_stmxcsr() & ~0x3fu;
+}
+
 /* `mode` as in FCSR: nearest, towards zero, up, down. */
 static inline void fpu_host_round(unsigned mode)
 {
@@ -60,6 +66,11 @@ static inline void fpu_host_round(unsigned mode)
 
     feclearexcept(FE_ALL_EXCEPT);
     fesetround(modes[mode & 3]);
+}
+
+static inline uint32_t fpu_host_clean(void)
+{
+    return 0;
 }
 
 #endif

@@ -52,8 +52,11 @@ static enum outcome system_call(struct machine *m)
     return OUTCOME_FAULT;
 }
 
+/* User mode has the registers that the kernel lets through by HWREna. */
 static enum outcome hardware_register(struct machine *m, struct isa_fields f)
 {
+    if (m->user && !(m->cp0[CP0_STATUS] & STATUS_CU0) && !(m->cp0[CP0_HWRENA] >> f.rd & 1))
+        return reserved(m);
     switch (f.rd) {
     case 0: /* the processor's number */
         set(m, f.rt, 0);

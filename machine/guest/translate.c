@@ -208,6 +208,8 @@ static const struct rule rules[ISA_COUNT] = {
     RULE_C(NGT, 15),
 };
 
+_Static_assert(OPS <= UINT8_MAX, "codes are bytes");
+
 /* A block that is being made. */
 struct builder {
     struct machine *m;
@@ -218,7 +220,7 @@ struct builder {
     bool slot;  /* what is emitted now stands in a delay slot */
     uint32_t target[2];
     uint16_t insns[BLOCK_MAX];
-    uint16_t codes[3 * BLOCK_MAX];
+    uint8_t codes[3 * BLOCK_MAX];
     struct op ops[3 * BLOCK_MAX];
 };
 
@@ -234,7 +236,7 @@ static struct op *emit(struct builder *to, enum op_code code)
 
     *op = (struct op){.go = to->m->labels[code],
                       .index = (uint8_t)(to->n | (to->slot ? OP_SLOT : 0))};
-    to->codes[to->nops++] = (uint16_t)code;
+    to->codes[to->nops++] = (uint8_t)code;
     return op;
 }
 
@@ -476,7 +478,9 @@ static void emit_insn(struct builder *to, enum isa_insn insn, uint32_t word)
     struct isa_fields f = isa_fields(word);
 
     if (insn == ISA_UNKNOWN) {
-        emit_raise(to, EXC_RI, 0);
+        unsigned opcode = word >> 26; /* cop2, lwc2, ldc2, swc2, sdc2 */
+        bool second = opcode == 0x12 || (opcode & 0x33) == 0x32;
+        emit_raise(to, second ? EXC_CPU : EXC_RI, second ? 2 : 0);
         return;
     }
     uint32_t flags = isa_table[insn].flags;
@@ -497,11 +501,16 @@ static void emit_insn(struct builder *to, enum isa_insn insn, uint32_t word)
         emit_raise(to, EXC_RI, 0);
         return;
     }
-    struct op *op = emit(to, to->m->big_endian ? rule->big : rule->op);
-    if (rule->shape < SHAPE_F)
-        shape_integer(op, rule->shape, f, word);
-    else
+    bool exact = to->m->fpu_exact && fpu_exact_has(insn);
+    struct op *op = emit(to, exact ? OP_EXACT : to->m->big_endian ? rule->big : rule->op);
+    if (exact) {
         shape_fpu(op, rule, f, word);
+        op->imm = insn;
+    } else if (rule->shape < SHAPE_F) {
+        shape_integer(op, rule->shape, f, word);
+    } else {
+        shape_fpu(op, rule, f, word);
+    }
 }
 
 /* What leaves the fast loop, for system.c. */
@@ -571,7 +580,7 @@ static struct branch branch_of(enum isa_insn insn, uint32_t word, uint32_t pc)
     }
     /* A branch that compares a register with itself is how compilers write `b`. */
     if (br.last == OP_BEQ && br.s == br.t) {
-        br.last = OP_J;
+        br.last = OP_B;
         br.wait = OP_WAIT_J;
     }
     if (flags & ISA_LINK)
@@ -607,7 +616,7 @@ static bool fuse(struct builder *to, const struct branch *br)
         {OP_SLTIU, OP_BNE, OP_SLTIU_BNE},   {OP_SLTIU, OP_BEQ, OP_SLTIU_BEQ},
         {OP_ADDIU, OP_BNE, OP_ADDIU_BNE},   {OP_ADDIU, OP_BEQ, OP_ADDIU_BEQ},
         {OP_ADDIU, OP_BGTZ, OP_ADDIU_BGTZ}, {OP_ADDIU, OP_BGEZ, OP_ADDIU_BGEZ},
-        {OP_ADDIU, OP_J, OP_ADDIU_J},
+        {OP_ADDIU, OP_J, OP_ADDIU_J},       {OP_ADDIU, OP_B, OP_ADDIU_B},
     };
 
     if (to->nops == 0)
@@ -674,7 +683,10 @@ static void branch_alone(struct builder *to, const struct branch *br, enum isa_i
     emit_condition(to, br->wait, br);
     if (br->link != 0)
         emit_constant(to, br->link, pc + 8);
-    emit(to, br->by_register ? OP_STEP_JUMP : br->likely ? OP_STEP_LIKELY : OP_STEP_BRANCH);
+    emit(to, br->by_register ? OP_STEP_JUMP
+             : br->absolute  ? OP_STEP_J
+             : br->likely    ? OP_STEP_LIKELY
+                             : OP_STEP_BRANCH);
     note(to, insn);
 }
 
@@ -841,7 +853,7 @@ static struct block *block_make(struct machine *m, uint32_t pc, enum block_kind 
     if (!build(&to))
         return NULL;
     size_t ops = to.nops * sizeof(struct op);
-    struct block *b = chunk_take(m, sizeof(*b) + ops + to.n * sizeof(uint16_t));
+    struct block *b = chunk_take(m, sizeof(*b) + ops + to.n * sizeof(uint16_t) + to.nops);
     if (b == NULL) {
         fault_address(m, EXC_IBE, pc, "no memory left to run it");
         return NULL;
@@ -851,6 +863,12 @@ static struct block *block_make(struct machine *m, uint32_t pc, enum block_kind 
     memcpy(b->ops, to.ops, ops);
     b->insns = (uint16_t *)((uint8_t *)b->ops + ops);
     memcpy(b->insns, to.insns, to.n * sizeof(uint16_t));
+    b->codes = (uint8_t *)(b->insns + to.n);
+    memcpy(b->codes, to.codes, to.nops);
+    b->nops = (uint16_t)to.nops;
+    b->first = b->ops[0].go;
+    if (kind == BLOCK_WHOLE && to.n > 0 && m->native.threshold != NATIVE_NEVER)
+        b->ops[0].go = m->labels[LABEL_HOT];
     unsigned bucket = bucket_of(pc, kind);
     b->chain = m->buckets[bucket];
     m->buckets[bucket] = b;
@@ -883,8 +901,18 @@ struct block *block_find(struct machine *m, uint32_t pc, enum block_kind kind)
     return b;
 }
 
+struct block *block_look(struct machine *m, uint32_t pc)
+{
+    struct block *b = m->buckets[bucket_of(pc, BLOCK_WHOLE)];
+
+    while (b != NULL && (b->pc != pc || b->kind != BLOCK_WHOLE))
+        b = b->chain;
+    return b;
+}
+
 void blocks_harvest(struct machine *m)
 {
+    native_fold(m);
     for (size_t i = 0; i < BLOCK_BUCKETS; i++) {
         for (struct block *b = m->buckets[i]; b != NULL; b = b->chain) {
             for (unsigned j = 0; j < b->n; j++)
@@ -906,6 +934,7 @@ void blocks_flush(struct machine *m)
         m->chunks = next;
     }
     m->chunk_bytes = 0;
+    native_flush(m);
     m->generation++;
     m->flush_code = false;
 }

@@ -1,6 +1,6 @@
 /*
- * The names of the internal instructions, and what only translate.c, execute.c and fpu.c
- * share.
+ * The names of the internal instructions, and what only the files that make and run
+ * them share.
  */
 #ifndef MACHINE_GUEST_TRANSLATE_H
 #define MACHINE_GUEST_TRANSLATE_H
@@ -11,7 +11,10 @@ enum op_code {
 #define OP(name, ...) OP_##name,
 #include "instructions.inc"
 #undef OP
-    OPS
+    OPS,
+    /* Labels of execute.c beside them, for the first internal instruction of a block. */
+    LABEL_HOT = OPS, /* counts entries until the block is translated */
+    LABEL_NATIVE,
 };
 
 #endif

@@ -88,14 +88,23 @@ static int take_trace(const struct reader *r, const char *value)
 }
 
 /* Names stand before lines of output and in messages, so they are short and plain. */
+const char *vmm_config_refuse_name(const char *name)
+{
+    if (*name == 0 || strlen(name) > NAME_MAX_BYTES)
+        return "is no name: 1 to 64 characters";
+    for (const char *c = name; *c != 0; c++) {
+        if (!isalnum((unsigned char)*c) && strchr("_-.#", *c) == NULL)
+            return "is no name: letters, digits, '_', '-', '.' and '#'";
+    }
+    return NULL;
+}
+
 static int take_name(const struct reader *r, const char *value)
 {
-    if (strlen(value) > NAME_MAX_BYTES)
-        return refuse(r, value, "is too long for a name: at most 64 characters");
-    for (const char *c = value; *c != 0; c++) {
-        if (!isalnum((unsigned char)*c) && strchr("_-.#", *c) == NULL)
-            return refuse(r, value, "is no name: letters, digits, '_', '-', '.' and '#'");
-    }
+    const char *why = vmm_config_refuse_name(value);
+
+    if (why != NULL)
+        return refuse(r, value, why);
     r->config->name = strdup(value);
     return r->config->name != NULL ? MF_OK : no_memory(r);
 }
@@ -238,10 +247,14 @@ static char *trim(char *text)
     return text;
 }
 
-/* The key called `name`, or NULL; *near is one that begins alike, for the message. */
+/*
+ * The key called `name`, or NULL; *near is one that begins alike, or has all of it inside, for the
+ * message.
+ */
 static const struct key *find_key(const char *name, const char **near)
 {
-    size_t best = strlen("vm_");
+    const size_t prefix = strlen("vm_");
+    size_t best = prefix + 1;
 
     *near = NULL;
     for (size_t i = 0; i < LEN(keys); i++) {
@@ -254,6 +267,11 @@ static const struct key *find_key(const char *name, const char **near)
             best = same;
             *near = keys[i].name;
         }
+    }
+    for (size_t i = 0; i < LEN(keys) && *near == NULL; i++) {
+        const char *part = strncmp(name, "vm_", prefix) == 0 ? name + prefix : name;
+        if (strlen(part) > 2 && strcasestr(keys[i].name, part) != NULL)
+            *near = keys[i].name;
     }
     return NULL;
 }
@@ -284,6 +302,9 @@ static int take_line(struct reader *r, char *text, unsigned *seen)
     char *value = trim(equals + 1);
     r->key = trim(text);
     const struct key *key = find_key(r->key, &near);
+    if (*r->key == 0)
+        return mf_fail(r->err, MF_E_ARGUMENT, "%.120s:%u: there is no key before the =", r->path,
+                       r->line);
     if (key == NULL)
         return mf_fail(r->err, MF_E_ARGUMENT, "%.120s:%u: unknown key '%.40s'%s%s%s", r->path,
                        r->line, r->key, near != NULL ? "; did you mean '" : "",
@@ -303,8 +324,10 @@ static int take_lines(struct reader *r, char *text, size_t len)
 {
     unsigned seen[LEN(keys)] = {0};
     int status = MF_OK;
+    /* What some editors put before a text. */
+    size_t mark = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 
-    for (char *at = text; at < text + len && status == MF_OK;) {
+    for (char *at = text + mark; at < text + len && status == MF_OK;) {
         char *end = memchr(at, '\n', (size_t)(text + len - at));
         if (end == NULL)
             end = text + len;

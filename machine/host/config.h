@@ -44,6 +44,9 @@ int vmm_config_of_program(const char *path, struct vmm_config *config, struct mf
 /* Whether the file at `path` is a program and no configuration, by its name and beginning. */
 bool vmm_config_is_program(const char *path);
 
+/* Why no machine can have this name, as the rest of a sentence (static); NULL: it can. */
+const char *vmm_config_refuse_name(const char *name);
+
 void vmm_config_fini(struct vmm_config *config);
 
 #endif

@@ -624,8 +624,11 @@ static void loop(struct debugger *d)
         if (terminal)
             printf("(vm) ");
         fflush(stdout);
-        if (!read_line(d, line))
+        if (!read_line(d, line)) {
+            if (terminal)
+                putchar('\n');
             return;
+        }
         if (line[0] == 0)
             snprintf(line, sizeof line, "%s", d->last);
         else

@@ -121,6 +121,123 @@ char *explain_registers(const struct machine_state *state, const struct machine_
     return text;
 }
 
+/* ---- faults ---- */
+
+/* Cause.ExcCode, MIPS32 volume III; 1 to 7 are those of an address. */
+enum {
+    CODE_TLBL = 2,
+    CODE_ADEL = 4,
+    CODE_IBE = 6,
+    CODE_LAST_ADDRESS = 7,
+    CODE_BP = 9,
+    CODE_TR = 13,
+};
+
+/* What compilers and assemblers say with the code of a trap or break instruction. */
+static const char *trap_text(uint32_t word, int32_t code)
+{
+    uint32_t number = code == CODE_TR ? word >> 6 & 0x3ff : word >> 6 & 0xfffff;
+
+    if (code == CODE_BP && (number & 0x3ff) == 0)
+        number >>= 10;
+    return number == 7 ? "division by zero: " : number == 6 ? "arithmetic overflow: " : "";
+}
+
+/* Whether the instruction at `address` goes to `target` with these registers. */
+static bool goes_to(const struct machine_state *state, uint32_t word, uint32_t address,
+                    uint32_t target)
+{
+    enum isa_insn insn = isa_decode(word);
+
+    switch (insn) {
+    case ISA_UNKNOWN:
+        return false;
+    case ISA_JR:
+    case ISA_JR_HB:
+    case ISA_JALR:
+    case ISA_JALR_HB:
+        return state->registers[word >> 21 & 31] == target;
+    case ISA_J:
+    case ISA_JAL:
+        return (((address + 4) & 0xf0000000) | (word & 0x3ffffff) << 2) == target;
+    default:
+        return (isa_table[insn].flags & ISA_BRANCH) != 0 &&
+               address + 4 + (uint32_t)(int16_t)word * 4 == target;
+    }
+}
+
+static uint32_t segment_word(const struct machine_program *program,
+                             const struct machine_segment *segment, uint32_t at)
+{
+    uint32_t word = 0;
+
+    for (uint32_t i = 0; i < 4; i++)
+        word |= (uint32_t)segment->data[at + i] << 8 * (program->big_endian ? 3 - i : i);
+    return word;
+}
+
+/* Whether `target` is the first address behind a text. */
+static bool is_behind_text(const struct machine_program *program, uint32_t target)
+{
+    for (size_t i = 0; i < program->nsegments; i++) {
+        const struct machine_segment *segment = &program->segments[i];
+        if (segment->executable && segment->address + segment->memory_bytes == target)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * The jump that went to `target`, where there is no text. Nothing was executed since, so its
+ * register still says so; it is known when no other instruction would have gone there.
+ */
+static bool find_jump(const struct vmm_machine *machine, uint32_t target, uint32_t *from)
+{
+    const struct machine_program *program = &machine->program;
+    size_t found = 0;
+
+    for (size_t i = 0; i < program->nsegments; i++) {
+        const struct machine_segment *segment = &program->segments[i];
+        for (uint32_t at = 0; segment->executable && segment->bytes - at >= 4; at += 4) {
+            uint32_t word = segment_word(program, segment, at);
+            if (goes_to(&machine->state, word, segment->address + at, target)) {
+                *from = segment->address + at;
+                found++;
+            }
+        }
+    }
+    return found == 1;
+}
+
+uint32_t explain_fault(struct vmm_machine *machine, char *what, size_t size)
+{
+    const struct machine_stop *stop = &machine->stop;
+    bool fetch = stop->code == CODE_IBE || ((stop->code == CODE_ADEL || stop->code == CODE_TLBL) &&
+                                            stop->address == stop->pc);
+    uint32_t from, word;
+
+    if (stop->code == CODE_IBE && is_behind_text(&machine->program, stop->pc)) {
+        snprintf(what, size, "the program goes on behind its last instruction");
+        return stop->pc - 4;
+    }
+    if (stop->code > 0 && stop->code <= CODE_LAST_ADDRESS)
+        snprintf(what, size, "%s (address 0x%08" PRIx32 ")", stop->text, stop->address);
+    else if ((stop->code == CODE_BP || stop->code == CODE_TR) &&
+             explain_word(machine, stop->pc, &word))
+        snprintf(what, size, "%s%s", trap_text(word, stop->code), stop->text);
+    else
+        snprintf(what, size, "%s", stop->text);
+    return fetch && machine->has_state && find_jump(machine, stop->pc, &from) ? from : stop->pc;
+}
+
+/* Many machines that are interrupted at once do not fill the screen with their registers. */
+static bool shows_registers(const struct vmm_machine *machine)
+{
+    bool many = machine->outcome == VMM_INTERRUPTED && machine->common->terminal.names;
+
+    return machine->has_state && !many;
+}
+
 char *explain_stop(struct vmm_machine *machine, uint32_t pc, const char *what)
 {
     const struct machine_line *line = program_line(&machine->program, pc);
@@ -133,15 +250,17 @@ char *explain_stop(struct vmm_machine *machine, uint32_t pc, const char *what)
         return NULL;
     program_place(&machine->program, pc, place, sizeof place);
     fprintf(file, "%s%s%s at 0x%08" PRIx32, place, place[0] != 0 ? ": " : "", what, pc);
-    if (explain_word(machine, pc, &word)) {
+    if (program_executable(&machine->program, pc) && explain_word(machine, pc, &word)) {
         disassemble(machine, word, pc, instruction, sizeof instruction);
         fprintf(file, "\n  %08" PRIx32 "  %s", word, instruction);
+    } else {
+        line = NULL;
     }
     if (line != NULL) {
         print_source(&machine->program, line, source, sizeof source);
         fprintf(file, "%s%s", source[0] != 0 ? "  <-  " : "", source);
     }
-    if (machine->has_state) {
+    if (shows_registers(machine)) {
         fputc('\n', file);
         print_registers(file, &machine->state, NULL);
     }

@@ -7,6 +7,13 @@
 /* "what at 0x00400008, file.s:3 (main+8)", the instruction, and the registers if known. */
 char *explain_stop(struct vmm_machine *machine, uint32_t pc, const char *what);
 
+/*
+ * What the exception of machine->stop is, as the text `what`. Returns the instruction to show:
+ * where it happened, or, when nothing could be fetched there, the jump that went there, if
+ * the registers say which one it was.
+ */
+uint32_t explain_fault(struct vmm_machine *machine, char *what, size_t size);
+
 /* All registers; those that differ from `before` (may be NULL) are marked. */
 char *explain_registers(const struct machine_state *state, const struct machine_state *before);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 /* A line that is longer is broken. */
 #define LINE_MAX_BYTES 65536
 
-/* Whether writing to `fd` is possible now; false after a signal. */
+/* Waits until writing to `fd` is possible; false after a signal, if it is not. */
 static bool wait_writable(const struct vmm_io *io, int fd)
 {
     struct pollfd fds[3] = {
@@ -25,29 +26,35 @@ static bool wait_writable(const struct vmm_io *io, int fd)
         if (errno != EINTR && errno != EAGAIN)
             return true;
     }
-    return fds[1].revents == 0 && fds[2].revents == 0;
+    return fds[0].revents != 0 || (fds[1].revents == 0 && fds[2].revents == 0);
 }
 
-/* 0, or a negative errno. */
-static int write_all(const struct vmm_io *io, int fd, const char *data, size_t len)
+/*
+ * 0, or a negative errno. Never blocks in write: a pipe that is ready takes PIPE_BUF bytes, and
+ * a signal must end the wait for a reader that does not read.
+ */
+static int write_all(struct vmm_io *io, int fd, const char *data, size_t len)
 {
     while (len > 0) {
-        ssize_t n = write(fd, data, len);
+        /* Nobody reads, and the user wants it to end: that is no failure. */
+        if (!wait_writable(io, fd))
+            return -EINTR;
+        ssize_t n = write(fd, data, len < PIPE_BUF ? len : PIPE_BUF);
         if (n >= 0) {
             data += n;
             len -= (size_t)n;
-        } else if (errno == EAGAIN) {
-            if (!wait_writable(io, fd))
-                return -EINTR;
-        } else if (errno != EINTR) {
-            return -errno;
+        } else if (errno != EINTR && errno != EAGAIN) {
+            int error = errno;
+            if (io->write_error == 0)
+                io->write_error = error;
+            return -error;
         }
     }
     return 0;
 }
 
 /* One line with its name in one piece, so that those of other machines do not mix with it. */
-static int write_line(const struct vmm_io *io, int fd, const char *data, size_t len)
+static int write_line(struct vmm_io *io, int fd, const char *data, size_t len)
 {
     size_t head = strlen(io->name) + strlen("[] ");
     char *whole = malloc(head + len + 2);

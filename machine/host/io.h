@@ -36,6 +36,7 @@ struct vmm_io {
     struct vmm_line lines[3];
     bool input_ended;
     bool line_open;             /* what was written to `output` last was no newline */
+    int write_error;            /* errno of the first write that failed; 0: none did */
     uint64_t reads;             /* that were answered with bytes or the end */
 };
 

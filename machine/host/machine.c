@@ -26,13 +26,14 @@
 #define SECTOR_BYTES 512
 
 /*
- * With a deadline a machine runs in pieces of about this long, so that it is stopped
- * between two instructions and can say where it was. The sandbox's own limit comes later
- * and is for a guest program that does not answer.
+ * A machine runs in pieces of about this long, so that it is stopped between two instructions
+ * and can say where it was: by a signal, and more exactly by its deadline. The sandbox's own
+ * limit comes later and is for a guest program that does not answer.
  */
-#define PIECE_NS      UINT64_C(10000000)
-#define GRACE_NS      UINT64_C(5000000000)
-#define CHUNK_DEFAULT UINT64_C(100000)
+#define PIECE_NS       UINT64_C(100000000)
+#define TIMED_PIECE_NS UINT64_C(10000000)
+#define GRACE_NS       UINT64_C(5000000000)
+#define CHUNK_DEFAULT  UINT64_C(100000)
 
 static uint64_t now_ns(void)
 {
@@ -164,6 +165,11 @@ static int send_program(struct vmm_machine *machine)
     return status;
 }
 
+static void take_sandbox(struct vmm_machine *machine, struct mf_sandbox *sandbox)
+{
+    atomic_store(&machine->sandbox, sandbox);
+}
+
 static int start_cold(struct vmm_machine *machine)
 {
     struct machine_config config = {
@@ -184,7 +190,7 @@ static int start_cold(struct vmm_machine *machine)
                                    &machine->err);
     if (status != MF_OK)
         return status;
-    atomic_store(&machine->sandbox, sandbox);
+    take_sandbox(machine, sandbox);
     status = mf_sandbox_start(sandbox, &machine->err);
     if (status == MF_OK)
         status = inside_call(machine, "configure", &arg, 1, NULL);
@@ -210,7 +216,7 @@ static int start_warm(struct vmm_machine *machine, const char *path)
                                     &machine->err);
     if (status != MF_OK)
         return status;
-    atomic_store(&machine->sandbox, sandbox);
+    take_sandbox(machine, sandbox);
     return vmm_machine_check(machine, path);
 }
 
@@ -263,6 +269,7 @@ void vmm_machine_init(struct vmm_machine *machine, struct vmm_common *common,
     machine->disk = -1;
     machine->chunk = CHUNK_DEFAULT;
     atomic_init(&machine->sandbox, NULL);
+    pthread_mutex_init(&machine->leaving, NULL);
     machine->io.terminal = &common->terminal;
     machine->io.name = machine->config.name;
     machine->io.input = machine->io.output = machine->io.trace = machine->io.stop_fd = -1;
@@ -321,14 +328,22 @@ void vmm_machine_report(struct vmm_machine *machine, uint32_t pc, const char *wh
 static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
 {
     struct mf_error before = machine->err;
+    bool well = outcome == VMM_EXITED || outcome == VMM_POWERED_OFF;
 
     machine->outcome = outcome;
-    machine->has_state = outcome != VMM_INTERRUPTED && outcome != VMM_FAILED &&
+    machine->has_state = outcome != VMM_FAILED && atomic_load(&machine->sandbox) != NULL &&
+                         !(well && machine->common->no_final_state) &&
                          vmm_machine_state(machine, &machine->state) == MF_OK;
     if (machine->common->statistics && machine->has_state)
         vmm_machine_get_statistics(machine);
     machine->err = before;
     vmm_io_flush(&machine->io);
+    /* The program may not care, but its user does. */
+    if (machine->io.write_error != 0) {
+        mf_fail(&machine->err, MF_E_SYSTEM, "cannot write its output: %s",
+                strerror(machine->io.write_error));
+        vmm_io_say(&machine->io, "%s", machine->err.message);
+    }
     note_end(machine);
     return VMM_ENDED;
 }
@@ -344,8 +359,11 @@ static enum vmm_turn end_badly(struct vmm_machine *machine, enum vmm_outcome out
 
 static enum vmm_turn fail(struct vmm_machine *machine)
 {
-    if (machine->err.code == MF_E_INTERRUPTED)
-        return end(machine, VMM_INTERRUPTED);
+    if (machine->err.code == MF_E_INTERRUPTED) {
+        end(machine, VMM_INTERRUPTED);
+        vmm_io_say(&machine->io, "interrupted in the middle of an instruction");
+        return VMM_ENDED;
+    }
     end(machine, machine->err.code == MF_E_DEADLINE ? VMM_DEADLINE : VMM_FAILED);
     vmm_io_say(&machine->io, "%s", machine->err.message);
     return VMM_ENDED;
@@ -383,17 +401,12 @@ static enum vmm_turn wait_for_input(struct vmm_machine *machine)
     return VMM_WAITS;
 }
 
-/* Cause.ExcCode 1 to 7 are those of an address. */
 static enum vmm_turn end_faulted(struct vmm_machine *machine)
 {
-    const struct machine_stop *stop = &machine->stop;
-    char what[320];
-
-    if (stop->code >= 1 && stop->code <= 7)
-        snprintf(what, sizeof what, "%s (address 0x%08x)", stop->text, stop->address);
-    else
-        snprintf(what, sizeof what, "%s", stop->text);
-    return end_badly(machine, VMM_FAULTED, stop->pc, what);
+    end(machine, VMM_FAULTED);
+    uint32_t pc = explain_fault(machine, machine->fault, sizeof machine->fault);
+    vmm_machine_report(machine, pc, machine->fault);
+    return VMM_ENDED;
 }
 
 static enum vmm_turn handle_stop(struct vmm_machine *machine)
@@ -425,13 +438,13 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
     uint64_t max = machine->config.max_instructions != 0 ? machine->config.max_instructions
                                                          : machine->common->max_instructions;
 
+    const struct vmm_common *common = machine->common;
     bool stopped = machine->gate != NULL && atomic_load(&machine->gate->stopping);
-    /* A turn without a bound ends now and then, so that its gate can be held. */
-    bool pieces = machine->deadline_ns != 0 ||
-                  (machine->gate != NULL && *instructions == UINT64_MAX);
-
-    if (stopped || atomic_load(&machine->common->stopping)) {
+    if (stopped || atomic_load(&common->stopping) ||
+        (common->signalled != NULL && common->signalled())) {
         end(machine, VMM_INTERRUPTED);
+        vmm_machine_report(machine, machine->has_state ? machine->state.pc : machine->stop.pc,
+                           "interrupted");
         return false;
     }
     if (max != 0 && machine->executed >= max) {
@@ -444,19 +457,21 @@ static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
     }
     if (max != 0 && max - machine->executed < *instructions)
         *instructions = max - machine->executed;
-    if (pieces && machine->chunk < *instructions)
+    if (machine->chunk < *instructions)
         *instructions = machine->chunk;
     return true;
 }
 
-/* Makes the pieces as long as PIECE_NS; by and by, because one may have been a short one. */
+/* Makes the pieces as long as they shall be; by and by, because one may have been a short one. */
 static void learn_speed(struct vmm_machine *machine, uint64_t instructions, uint64_t ns)
 {
+    uint64_t wanted = machine->deadline_ns != 0 ? TIMED_PIECE_NS : PIECE_NS;
+
     if (machine->stop.executed < instructions || instructions < machine->chunk)
         return;
-    if (ns < PIECE_NS / 2 && machine->chunk < UINT64_C(1) << 40)
+    if (ns < wanted / 2 && machine->chunk < UINT64_C(1) << 40)
         machine->chunk *= 2;
-    else if (ns > PIECE_NS * 2 && machine->chunk > 1000)
+    else if (ns > wanted * 2 && machine->chunk > 1000)
         machine->chunk /= 2;
 }
 
@@ -501,10 +516,11 @@ void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms)
 
 void vmm_machine_interrupt(struct vmm_machine *machine)
 {
+    pthread_mutex_lock(&machine->leaving);
     struct mf_sandbox *sandbox = atomic_load(&machine->sandbox);
-
     if (sandbox != NULL)
         mf_sandbox_interrupt(sandbox);
+    pthread_mutex_unlock(&machine->leaving);
 }
 
 void vmm_machine_stop(struct vmm_machine *machine)
@@ -525,9 +541,25 @@ const char *vmm_outcome_name(enum vmm_outcome outcome)
     return names[outcome];
 }
 
+static void drop_sandbox(struct vmm_machine *machine)
+{
+    pthread_mutex_lock(&machine->leaving);
+    struct mf_sandbox *sandbox = atomic_exchange(&machine->sandbox, NULL);
+    pthread_mutex_unlock(&machine->leaving);
+    mf_sandbox_destroy(sandbox);
+}
+
+void vmm_machine_retire(struct vmm_machine *machine)
+{
+    /* Others may be looking at the one behind a gate. */
+    if (machine->gate == NULL)
+        drop_sandbox(machine);
+}
+
 void vmm_machine_close(struct vmm_machine *machine)
 {
-    mf_sandbox_destroy(atomic_exchange(&machine->sandbox, NULL));
+    drop_sandbox(machine);
+    pthread_mutex_destroy(&machine->leaving);
     mf_snapshot_close(machine->start);
     mf_host_destroy(machine->host);
     if (machine->disk >= 0)

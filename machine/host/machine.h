@@ -11,6 +11,7 @@
 #include "machine/program.h"
 #include "machine/protocol.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* What all machines of a command have in common. Read-only while they run. */
@@ -24,6 +25,12 @@ struct vmm_common {
     bool snapshots_anywhere; /* SNAPSHOT may name any path */
     bool delayed_branches;   /* of assembly sources */
     bool statistics;         /* ask for them when a machine ends */
+    bool no_final_state;     /* nobody wants the registers of one that ends well */
+    /*
+     * For one machine alone, else NULL: not 0 when a signal came. It is asked before each
+     * turn, so that the machine needs no thread of its own.
+     */
+    int (*signalled)(void);
     struct vmm_terminal terminal;
     atomic_bool stopping; /* no machine shall begin another turn */
 };
@@ -59,6 +66,7 @@ struct vmm_machine {
     bool disk_read_only;
     struct mf_host *host;
     _Atomic(struct mf_sandbox *) sandbox;
+    pthread_mutex_t leaving; /* held by who interrupts the sandbox, or takes it away */
     struct mf_snapshot *start; /* the snapshot that it was made from; NULL: cold */
     bool gets_input;
     bool warned_legacy;
@@ -69,6 +77,7 @@ struct vmm_machine {
     enum vmm_outcome outcome;
     int exit_code;
     struct machine_stop stop;   /* of the last turn */
+    char fault[320];            /* which one it was, for people */
     struct machine_state state; /* when it ended, if has_state */
     bool has_state;
     struct vmm_statistics statistics;
@@ -121,6 +130,12 @@ int vmm_machine_check(struct vmm_machine *machine, const char *path);
 
 /* Says on standard error where it is and what the registers are. */
 void vmm_machine_report(struct vmm_machine *machine, uint32_t pc, const char *what);
+
+/*
+ * Gives back the sandbox of a machine that has ended: its memory, and the time that takes, are
+ * then not left to the end of all machines. What was asked of it before stays.
+ */
+void vmm_machine_retire(struct vmm_machine *machine);
 
 void vmm_machine_close(struct vmm_machine *machine);
 

@@ -157,6 +157,13 @@ static const struct machine_segment *segment_of(const struct machine_program *pr
     return NULL;
 }
 
+bool program_executable(const struct machine_program *program, uint32_t address)
+{
+    const struct machine_segment *s = segment_of(program, address);
+
+    return s != NULL && s->executable;
+}
+
 const struct machine_line *program_line(const struct machine_program *program, uint32_t address)
 {
     size_t low = 0, high = program->nlines;

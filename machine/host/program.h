@@ -24,6 +24,9 @@ int program_load(const char *path, const struct program_options *options,
 /* SHA-256 of all that matters to the machine: not names of files, labels and lines. */
 void program_digest(const struct machine_program *program, uint8_t digest[PROGRAM_DIGEST]);
 
+/* Whether `address` is in the text. */
+bool program_executable(const struct machine_program *program, uint32_t address);
+
 /* The source line that the instruction at `address` came from, or NULL. */
 const struct machine_line *program_line(const struct machine_program *program, uint32_t address);
 

@@ -1,7 +1,8 @@
 /*
  * Machines run on threads of their own, one each or one for all; the calling thread waits for
  * their ends or a signal. So a machine that is busy never keeps the command from noticing
- * a signal, and a machine is made and run by the same thread.
+ * a signal, and a machine is made and run by the same thread. One alone is run by the calling
+ * thread, when it can ask for signals itself (vmm_common.signalled): that saves a start.
  */
 #include "machine/host/schedule.h"
 
@@ -15,6 +16,9 @@
 
 /* How long one round of waiting is when every machine waits for input. */
 #define ROUND_MS 20
+
+/* How long machines have, once a signal came, to stop between two instructions. */
+#define GRACE_ROUNDS 100
 
 struct crew {
     struct vmm_machine *machines;
@@ -60,6 +64,8 @@ static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, b
         *busy |= turn == VMM_GOES_ON;
         if (turn == VMM_WAITS)
             *waiting = machine;
+        if (turn == VMM_ENDED)
+            vmm_machine_retire(machine);
     }
     return left;
 }
@@ -86,16 +92,21 @@ static void *work(void *context)
     const struct worker *worker = context;
     uint64_t one = 1;
 
-    if (worker->machine != NULL)
+    if (worker->machine != NULL) {
         run_one(worker->machine);
-    else
+        vmm_machine_retire(worker->machine);
+    } else {
         run_in_turns(worker->crew);
+    }
     ssize_t n = write(worker->crew->done_fd, &one, sizeof one);
     (void)n;
     return NULL;
 }
 
-/* Waits until `n` workers came to their ends; tells the machines when a signal comes. */
+/*
+ * Waits until `n` workers came to their ends; tells the machines when a signal comes. They stop
+ * before their next piece, and say where; what takes much longer than a piece is broken off.
+ */
 static void watch(const struct crew *crew, size_t n)
 {
     struct vmm_common *common = crew->machines[0].common;
@@ -104,13 +115,11 @@ static void watch(const struct crew *crew, size_t n)
         {.fd = common->terminal.wake_fd, .events = POLLIN},
     };
     bool told = false;
+    int rounds = 0;
     uint64_t done;
 
     for (size_t ended = 0; ended < n;) {
-        /*
-         * A machine that is being made has no sandbox yet, but looks at `stopping` before its
-         * first turn; its start is short, and told again and again.
-         */
+        /* A machine that is being made has no sandbox yet: it is told again and again. */
         int ready = poll(fds, 2, told ? ROUND_MS : -1);
         if (ready < 0 && errno != EINTR)
             break;
@@ -121,7 +130,8 @@ static void watch(const struct crew *crew, size_t n)
             fds[1].fd = -1;
             atomic_store(&common->stopping, true);
         }
-        for (size_t i = 0; told && i < crew->n; i++)
+        rounds += told;
+        for (size_t i = 0; rounds > GRACE_ROUNDS && i < crew->n; i++)
             vmm_machine_interrupt(&crew->machines[i]);
     }
 }
@@ -129,6 +139,10 @@ static void watch(const struct crew *crew, size_t n)
 int vmm_schedule(struct vmm_machine *machines, size_t n, enum vmm_schedule how,
                  struct mf_error *err)
 {
+    if (n == 1 && how == VMM_PARALLEL && machines->common->signalled != NULL) {
+        run_one(machines);
+        return MF_OK;
+    }
     struct crew crew = {.machines = machines, .n = n};
     size_t nworkers = how == VMM_PARALLEL ? n : 1, started = 0;
     struct worker *workers = calloc(nworkers, sizeof *workers);

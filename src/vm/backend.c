@@ -22,12 +22,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #define MODULE_FILE "libmayfly_soft.so"
 
-#ifndef MAYFLY_MODULE_DIR
-#error "the build must say where modules are installed: MAYFLY_MODULE_DIR"
+#if !defined(MAYFLY_MODULE_DIR) || !defined(MAYFLY_BIN_TO_LIB)
+#error "the build must say where modules are installed: MAYFLY_MODULE_DIR, MAYFLY_BIN_TO_LIB"
 #endif
 
 static pthread_mutex_t soft_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -79,13 +80,20 @@ static void *try_directory(const char *directory, struct trail *trail)
     return module;
 }
 
-/* The directory of the file that holds this code: the library, or a program with it inside. */
+/*
+ * The directory of the file that holds this code: the library, or a program with it inside.
+ * The name that the loader has for a program is argv[0], which anybody can choose, and
+ * without a slash it would be looked for in the current directory.
+ */
 static bool own_directory(char *out, size_t size)
 {
-    Dl_info info;
+    Dl_info info, program;
     char path[PATH_MAX];
-    if (!dladdr((void *)mf_backend_name, &info) || !info.dli_fname ||
-        !realpath(info.dli_fname, path))
+    if (!dladdr((void *)mf_backend_name, &info) || !info.dli_fname)
+        return false;
+    bool inside = dladdr((void *)getauxval(AT_PHDR), &program) &&
+                  program.dli_fbase == info.dli_fbase;
+    if (!realpath(inside ? "/proc/self/exe" : info.dli_fname, path))
         return false;
     char *slash = strrchr(path, '/');
     if (!slash)
@@ -104,7 +112,7 @@ static void *open_module(struct trail *trail)
      * From the library in a build tree, the library in an installed tree, and a
      * program in the bin of an installed tree that has the library inside.
      */
-    static const char *const places[] = {"", "/mayfly", "/../lib/mayfly"};
+    static const char *const places[] = {"", "/mayfly", "/" MAYFLY_BIN_TO_LIB "/mayfly"};
     char own[PATH_MAX - 32], directory[PATH_MAX];
     bool known = own_directory(own, sizeof own);
     for (size_t i = 0; !module && known && i < ARRAY_LEN(places); i++) {

@@ -51,12 +51,17 @@ expect_greeting()
 step "install"
 "$cmake" --install "$build" --prefix "$where/first" >/dev/null
 use_prefix "$where/first"
-for file in include/mayfly/mayfly.h include/mayfly/guest.h bin/mayfly; do
+for file in include/mayfly/mayfly.h include/mayfly/guest.h bin/mayfly bin/myvmm; do
     [ -e "$prefix/$file" ] || {
         echo "$file was not installed"
         exit 1
     }
 done
+# A link, whose name is all that says which command it is.
+"$prefix/bin/myvmm" --help | grep -q 'mayfly vm' || {
+    echo "myvmm is not mayfly vm"
+    exit 1
+}
 pages=$(find "$prefix" -path '*/man/man*' -type f | wc -l)
 [ "$pages" -ge 1 ] || {
     echo "no man page was installed"

@@ -83,7 +83,57 @@ PY
     printf '.include "main.s"\n' >sub/main.s
     run mayfly asm sub/main.s
     status_is 125
-    contains "$output" "a file that includes itself"
+    contains "$output" "sub/main.s:1:10: this file includes itself"
+}
+
+@test "files that include each other are told once" {
+    printf '.include "b.s"\n' >a.s
+    printf 'nop\n.include "a.s"\n' >b.s
+    run mayfly asm a.s
+    status_is 125
+    contains "$output" "b.s:2:10: this file includes itself" "mayfly asm: 1 error"
+    # With another name each time there is a limit.
+    mkdir deep
+    ln -s . deep/deep
+    printf '.include "deep/deep.s"\n' >deep/deep.s
+    run mayfly asm deep/deep.s
+    status_is 125
+    contains "$output" "too many .include"
+}
+
+@test "the byte order is an option" {
+    printf 'main: nop\n.data\n.half 0x0102\n.byte 3, 4\n.word 0x05060708\n' >order.s
+    mayfly asm --json --list order.s >little.json
+    mayfly asm --endian=big --json --list order.s >big.json
+    python3 - <<'PY'
+import json
+little, big = json.load(open("little.json")), json.load(open("big.json"))
+assert not little["big_endian"] and big["big_endian"]
+assert [r["word"] for r in little["listing"]][1:] == [0x04030102, 0x05060708], little
+assert [r["word"] for r in big["listing"]][1:] == [0x01020304, 0x05060708], big
+PY
+    run mayfly asm --endian middle order.s
+    status_is 2
+    contains "$output" "'middle' is neither little nor big"
+}
+
+@test "numeric labels are the nearest ones" {
+    printf '1: b 1f\n1: b 1b\n b 2b\n' >near.s
+    run mayfly asm near.s
+    status_is 125
+    contains "$output" "near.s:3:4: there is no label '2:' before this line" "1 error"
+    sed -i 3d near.s
+    run mayfly asm --list near.s
+    contains "$output" "0x00400000  0x10000000" "0x00400004  0x1000ffff"
+}
+
+@test "the mark stands below the place, whatever stands before it" {
+    printf '\t.ascii "h\xc3\xa9" x\n' >mark.s
+    run mayfly asm mark.s
+    status_is 125
+    [ "${lines[0]}" = "mark.s:1:15: expected a string in \"...\", not 'x'" ]
+    [ "${lines[1]}" = "     .ascii \"h$(printf '\xc3\xa9')\" x" ]
+    [ "${lines[2]}" = "                 ^" ]
 }
 
 @test "several sources are one program" {

@@ -28,27 +28,28 @@ need_some_backend() {
 }
 
 # The smoke test of one backend: every figure, one round. A thousand sandboxes and a snapshot
-# of a GiB take too long for a test; a hundred sandboxes go the same way.
+# of a GiB take too long for a test; a hundred sandboxes go the same way. So does machine_mips_c,
+# the same way as machine_mips.
 smoke() {
     local backend=$1 names
     output=$("$MAYFLY" doctor --json) || true
     if ! check_json "any(b['name'] == '$backend' and b['usable'] for b in r['backends'])"; then
         skip "the backend $backend is not usable here"
     fi
-    names=$("$MAYFLY" bench --list | awk '$1 != "memory_1000" && $1 != "open_1g" { printf "%s ", $1 }')
+    names=$("$MAYFLY" bench --list | awk '$1 !~ /^(memory_1000|open_1g|machine_mips_c)$/ { printf "%s ", $1 }')
     # shellcheck disable=SC2086
     run --separate-stderr "$MAYFLY" bench --backend "$backend" --rounds 1 --json $names
     echo "$stderr"
     [ "$status" -eq 0 ]
     check_json "[f['name'] for f in r] == '$names'.split()"
     check_json '[f["group"] for f in r] == sorted([f["group"] for f in r],
-        key=["calls", "snapshots", "pools", "memory"].index)'
+        key=["calls", "snapshots", "pools", "memory", "machine"].index)'
     check_json 'all({"name", "backend", "unit", "value", "floor_name"} <= set(f) for f in r)'
     check_json 'all({"floor", "ratio", "target", "rounds", "parts", "noisy"} <= set(f) for f in r)'
     check_json 'all(f["value"] > 0 for f in r if f["unknown"] is None)'
     check_json 'all(f["value"] is None and f["unknown"] for f in r if f["unknown"] is not None)'
-    # Only what needs a second CPU or many descriptors may be unknown.
-    check_json 'all(f["name"] in ("attentive", "pool_2_threads", "memory_100", "memory_clone") for f in r if f["unknown"])'
+    # Only what needs a second CPU, many descriptors or programs of others may be unknown.
+    check_json 'all(f["name"] in ("attentive", "pool_2_threads", "memory_100", "memory_clone", "machine_mips", "machine_mips_c", "machine_qemu", "machine_start") for f in r if f["unknown"])'
     check_json 'all(f["rounds"] == 1 for f in r)'
     check_json 'all(f["noisy"] == (f["noise"] is not None) for f in r)'
     # A figure has a floor, its name and a ratio, or none of the three.
@@ -72,6 +73,37 @@ setup() {
 
 @test "soft: every figure once, as JSON" {
     smoke soft
+}
+
+@test "the machine's programs answer alike in the machine, in spim and under qemu-mips" {
+    need_some_backend
+    local guests program
+    guests=$(dirname "$MAYFLY")/bench/guests
+    for program in machine_loop.s machine_work.s; do
+        [ -e "$guests/$program" ] || continue
+        run --separate-stderr "$MAYFLY" vm --backend "$backend" "$guests/$program" <<<2
+        [ "$status" -eq 0 ]
+        [[ "$output" =~ ^-?[1-9][0-9]+$ ]]
+        command -v spim >/dev/null || continue
+        [ "$output" = "$(spim -file "$guests/$program" <<<2 | tail -n 1)" ]
+    done
+    [ -e "$guests/machine_work" ] || skip "built without mips-linux-gnu-gcc"
+    run --separate-stderr "$MAYFLY" vm --backend "$backend" "$guests/machine_work" <<<2
+    [ "$status" -eq 0 ]
+    [ "$output" = "$("$MAYFLY" vm --backend "$backend" "$guests/machine_work.s" <<<2)" ]
+    if command -v qemu-mips >/dev/null; then
+        [ "$output" = "$(qemu-mips "$guests/machine_work" <<<2)" ]
+    fi
+}
+
+@test "programs of others that are not installed: not measured, and why" {
+    need_some_backend
+    run --separate-stderr env PATH=/nowhere "$MAYFLY" bench --backend "$backend" --rounds 1 \
+        --json machine_mips machine_qemu machine_start
+    [ "$status" -eq 0 ]
+    check_json 'len(r) == 3 and all(f["value"] is None and f["floor"] is None for f in r)'
+    check_json '["is not installed" in f["unknown"] for f in r] == [True] * 3'
+    check_json '["spim" in f["unknown"] for f in r] == [True, False, True]'
 }
 
 @test "a table for people names machine, figure and floor" {

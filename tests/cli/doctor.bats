@@ -59,3 +59,17 @@ load helpers
     status_is 1
     json 'not r["usable"] and len(r["problems"]) >= 2'
 }
+
+@test "a command that was found through PATH finds the module beside itself, wherever it is called" {
+    module=$(dirname "$MAYFLY")/libmayfly_soft.so
+    [ -e "$module" ] || skip "the soft backend was not built"
+    mkdir "$BATS_TEST_TMPDIR/bin" "$BATS_TEST_TMPDIR/elsewhere"
+    cp "$MAYFLY" "$(dirname "$MAYFLY")"/libmayfly.so* "$module" "$BATS_TEST_TMPDIR/bin/"
+    # A file of the same name that is not the command must not decide where to look.
+    touch "$BATS_TEST_TMPDIR/elsewhere/mayfly"
+    echo "no module" >"$BATS_TEST_TMPDIR/elsewhere/libmayfly_soft.so"
+    cd "$BATS_TEST_TMPDIR/elsewhere"
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH MAYFLY_MODULE_PATH='' \
+        run --separate-stderr bash -c 'exec mayfly doctor --json'
+    json '[b["usable"] for b in r["backends"] if b["name"] == "soft"] == [True]'
+}

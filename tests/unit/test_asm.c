@@ -261,6 +261,8 @@ static void expressions(void **state)
         {"10 - 3 - 2", 5},       {"K * 2", 84},           {"K%5", 2},
         {"10 %K", 10},           {"x + 8 - x", 8},        {"%hi(0x12348000)", 0x1235},
         {"%lo(0x12348000)", 0x8000}, {"2 >> 1", 1},       {"- - 3", 3},
+        {"1 | 6 ^ 3 & 2", 5},    {"1 + 1 << 2", 8},       {"7 - 2 * 3 % 4", 5},
+        {"~0 & 0xffffffff", 0xffffffff}, {"0x100000000 - 1", 0xffffffff},
     };
     char text[200];
 
@@ -294,6 +296,108 @@ static void macros_and_names(void **state)
     /* Labels like those of compilers. */
     same_code("$L2: b $L2", "x: b x", NULL);
     same_code(".set N, 3\n.equ M, N + 1\nli $t0, M", "li $t0, 4", NULL);
+    /* Options of other assemblers that change nothing here. */
+    same_code(".set noat\n.set at\n.set at=$k0\n.set nomacro\n.set macro\n.set push\n.set pop\n"
+              ".set mips32r2\n.set arch=mips32\n.set volatile\nnop",
+              "nop", NULL);
+}
+
+static void numeric_labels(void **state)
+{
+    struct machine_program program;
+
+    (void)state;
+    same_code("1: b 1b\nb 1f\nb 1b\n1: b 1b\n b 2f\n2: 3: b 1b\nb 3b",
+              "a: b a\nb c\nb a\nc: b c\nb d\nd: b c\nb d", NULL);
+    /* A use in the arguments of a macro belongs to the line that uses the macro. */
+    same_code(".macro m(%x)\n1: b %x\nb 1b\n1: nop\n.end_macro\n1: nop\nm(1b)\nb 1b",
+              "a: nop\nb: b a\nb b\nc: nop\nb c", NULL);
+    same_code(".eqv BACK 1b\n1: nop\nb BACK\n1: b BACK", "a: nop\nb a\nb: b b", NULL);
+    /* Numbers that look alike stay numbers. */
+    same_code("1: li $t0, 0b1\nli $t1, 0x1f\nli $t2, 0x1b", "li $t0, 1\nli $t1, 31\nli $t2, 27",
+              NULL);
+    /* They are no names of the program. */
+    program = assemble("main: nop\n1: b 1b\n.data\n1: .word 1b, 1f\n1: .word 3", NULL);
+    assert_int_equal(program.nsymbols, 1);
+    const uint8_t *data = segment(&program, SEGMENT_DATA)->data;
+    assert_int_equal(data[0], 0);
+    assert_int_equal(data[4], 8);
+    assert_false(program.simple);
+    machine_program_free(&program);
+}
+
+static void reals(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t single;
+        uint64_t twice;
+    } list[] = {
+        {"1.5", 0x3fc00000, 0x3ff8000000000000},
+        {"-2.5e-1", 0xbe800000, 0xbfd0000000000000},
+        {"1E+3", 0x447a0000, 0x408f400000000000},
+        {".5", 0x3f000000, 0x3fe0000000000000},
+        {"2.", 0x40000000, 0x4000000000000000},
+        {"3", 0x40400000, 0x4008000000000000},
+        {"-0.0", 0x80000000, 0x8000000000000000},
+        {"inf", 0x7f800000, 0x7ff0000000000000},
+        {"-Infinity", 0xff800000, 0xfff0000000000000},
+        {"NaN", 0x7fc00000, 0x7ff8000000000000},
+        {"3.4028234663852886e38", 0x7f7fffff, 0x47efffffe0000000},
+        {"0.5e-149", 0, 0x20f05df0a267bcc9},
+    };
+    char text[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        snprintf(text, sizeof text, "nop\n.data\n.float %s, 1.0\n.double %s, 1.0", list[i].text,
+                 list[i].text);
+        struct machine_program program = assemble(text, NULL);
+        const uint8_t *data = segment(&program, SEGMENT_DATA)->data;
+        uint32_t single;
+        uint64_t twice;
+        memcpy(&single, data, sizeof single);
+        memcpy(&twice, data + 8, sizeof twice);
+        if (single != list[i].single || twice != list[i].twice)
+            fail_msg("%s: %08x %016llx", list[i].text, single, (unsigned long long)twice);
+        machine_program_free(&program);
+    }
+}
+
+/* The mark stands below its character, however many bytes and columns those before have. */
+static void marks_line_up(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } list[] = {
+        {"\t\tfoo", "      foo\n      ^"},
+        {".ascii \"\xc3\xa9\xc3\xa8\" x", "    .ascii \"\xc3\xa9\xc3\xa8\" x\n                ^"},
+        {".ascii \"\xe4\xb8\xad\" x", "    .ascii \"\xe4\xb8\xad\" x\n                ^"},
+        {".ascii \"e\xcc\x81\" x", "    .ascii \"e\xcc\x81\" x\n               ^"},
+        {".ascii \"\xff\xc2\x90\x1b\" x", "    .ascii \"??? \" x\n                  ^"},
+        {".ascii \"\xed\xa0\x80\" x", "    .ascii \"???\" x\n                 ^"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        static const struct asm_options options;
+        struct machine_program program;
+        struct asm_errors errors;
+        char text[600];
+        assert_int_equal(assemble_with(list[i].text, &options, &program, &errors), -1);
+        asm_error_format(&errors.list[0], text, sizeof text);
+        const char *shown = strchr(text, '\n');
+        assert_non_null(shown);
+        assert_string_equal(shown + 1, list[i].shown);
+        asm_errors_free(&errors);
+    }
+}
+
+/* A mark that editors put first is no part of the text. */
+static void byte_order_mark(void **state)
+{
+    (void)state;
+    same_code("\xef\xbb\xbfnop\r\nnop\r\n", "nop\nnop", NULL);
 }
 
 static void scopes_of_sources(void **state)
@@ -386,10 +490,30 @@ static void errors_have_places(void **state)
         {"j 3", 1, 3, "no multiple of 4"},
         {"nop nop", 1, 5, "'nop' is not defined"},
         {".macro m(%x)\nli %x, q\n.end_macro\nm($t0)", 2, 8, "in macro 'm', used in test.s:4"},
-        {".macro m(%x)\n.end_macro\nm(1,2)", 3, 1, "takes 1 arguments, not 2"},
+        {".macro m(%x)\n.end_macro\nm(1,2)", 3, 1, "takes 1 argument, not 2"},
         {".macro m\nnop", 2, 0, "expected .end_macro"},
         {".macro m\nm\n.end_macro\nm", 2, 0, "a macro that uses itself"},
         {".include \"x\"", 1, 10, "cannot include"},
+        {"b 1f", 1, 3, "there is no label '1:' behind this line"},
+        {"1: nop\nb 1f", 2, 3, "there is no label '1:' behind this line"},
+        {"b 2b\n2: nop", 1, 3, "there is no label '2:' before this line"},
+        {"1: add $t0, 1b, 3", 1, 13, "expected a register ($0 to $31, $t0 and so on), not '1:'"},
+        {"1: .globl 1b", 1, 11, "expected a name"},
+        {"nop\n.globl", 2, 7, "expected a name"},
+        {"0x1: nop", 1, 1, "expected an instruction, a directive or a label"},
+        {"li $t0, 0x7fffffffffffffff + 1", 1, 28, "does not fit in 64 bits"},
+        {"li $t0, 0x7fffffffffffffff * 3", 1, 28, "does not fit in 64 bits"},
+        {"li $t0, -0x7fffffffffffffff - 2", 1, 29, "does not fit in 64 bits"},
+        {"li $t0, (1 << 63) / -1", 1, 19, "does not fit in 64 bits"},
+        {".data\n.double 1e309", 2, 9, "does not fit in a double"},
+        {".data\n.float 1e39", 2, 8, "does not fit in a .float"},
+        {".data\n.float fast", 2, 8, "expected a number like 1.5, not 'fast'"},
+        {".extern x 70000", 1, 11, "70000 is out of range: expected 0 to 65536"},
+        {".data\n.space -1", 2, 8, "-1 is out of range"},
+        {".eqv X", 1, 1, "expected .eqv NAME REPLACEMENT"},
+        {".set frobnicate", 1, 6, "expected noreorder"},
+        {".macro a\n.macro b\n.end_macro", 2, 1, "expected .end_macro before another .macro"},
+        {".end_macro", 1, 1, ".end_macro without .macro"},
         {"nop\n@", 2, 1, "unexpected character"},
         {"li $t0, (5", 1, 11, "expected )"},
         {"li $t0, 5 / 0", 1, 11, "division by zero"},
@@ -551,6 +675,11 @@ static const char both_assemblers[] =
     "        nop\n"
     "        bnez $8, loop\n"
     "        b loop\n"
+    "1:      beqz $8, 1f\n"
+    "        b 1b\n"
+    "1:      bnez $8, 1b\n"
+    "        b 2f\n"
+    "2:      nop\n"
     "        not $4, $5\n"
     "        bal done\n"
     "        negu $6, $7\n"
@@ -639,6 +768,10 @@ int main(void)
         cmocka_unit_test(data_directives),
         cmocka_unit_test(expressions),
         cmocka_unit_test(macros_and_names),
+        cmocka_unit_test(numeric_labels),
+        cmocka_unit_test(reals),
+        cmocka_unit_test(marks_line_up),
+        cmocka_unit_test(byte_order_mark),
         cmocka_unit_test(scopes_of_sources),
         cmocka_unit_test(delay_slots),
         cmocka_unit_test(targets_out_of_reach),

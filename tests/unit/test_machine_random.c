@@ -1,8 +1,10 @@
 /*
  * Random programs: the machine against qemu-mips and qemu-mipsel, and against itself in
- * slices of random lengths. A program sets all registers, runs random instructions, stores
- * all registers, and writes a page of memory to descriptor 1; the page must be the same.
- * Without qemu the slices are still compared.
+ * slices of random lengths and with its blocks translated to native code at once, soon, and
+ * never. A program sets all registers, runs random instructions some times over, stores
+ * all registers, and writes a page of memory to descriptor 1; the page must be the same, and
+ * among the machine's own runs the number of each instruction too. Without qemu those are
+ * still compared.
  */
 #include "machine_run.h"
 
@@ -15,6 +17,8 @@
 #define DATA_BYTES 4096
 #define DUMP       2048 /* registers from here on; random loads and stores stay below */
 #define BODY       150
+#define LOOPS      6
+#define COUNTER    (DUMP + 512) /* how often the body is still to run */
 #define PROGRAMS   40
 #define BASE       28 /* register that holds DATA, and is never changed */
 
@@ -215,9 +219,17 @@ static void make(struct code *code, uint64_t seed)
     memset(code, 0, sizeof(*code));
     code->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     prologue(code);
+    load_constant(code, 1, LOOPS);
+    put(code, immediate(43, BASE, 1, COUNTER));
+    size_t top = code->n;
     for (int i = 0; i < BODY; i++)
         while (!one_insn(code, false))
             ;
+    put(code, immediate(35, BASE, 1, COUNTER));
+    put(code, immediate(9, 1, 1, 0xffff)); /* addiu $1, $1, -1 */
+    put(code, immediate(43, BASE, 1, COUNTER));
+    put(code, immediate(5, 1, 0, (uint32_t)(top - code->n - 1))); /* bne $1, $0, top */
+    put(code, 0);
     epilogue(code);
 }
 
@@ -297,9 +309,23 @@ static bool have_oracle(void)
            0;
 }
 
-/* Runs to the end of the dump, in slices of at most `slice`; 0: in one go. */
-static void run_ours(const struct code *code, bool big, uint32_t slice, uint64_t seed,
-                     uint8_t page[DATA_BYTES], uint64_t *executed)
+/* How a program is run, and what comes of it. */
+struct way {
+    const char *name;
+    uint32_t slice;     /* most instructions of a run; 0: all */
+    uint64_t threshold; /* entries that make a block hot */
+    bool exact;         /* as on a host without floating-point flags */
+};
+
+struct result {
+    uint8_t page[DATA_BYTES];
+    uint64_t executed;
+    uint64_t stats[sizeof(struct machine_stats) / 8 + ISA_COUNT];
+};
+
+/* Runs to the end of the dump. */
+static void run_ours(const struct code *code, bool big, const struct way *way, uint64_t seed,
+                     struct result *outcome)
 {
     struct rig rig;
     struct rig_setup setup = {.big = big,
@@ -309,18 +335,24 @@ static void run_ours(const struct code *code, bool big, uint32_t slice, uint64_t
     enum machine_stop_reason reason;
 
     rig_open(&rig, &setup, code->words, code->n);
+    rig.m->native.threshold = way->threshold;
+    rig.m->fpu_exact = rig.m->fpu_exact_always = way->exact;
     assert_true(control_set_break(rig.m, code->end, true));
     do {
-        uint64_t n = slice == 0 ? UINT64_MAX : 1 + rig_random(&seed) % slice;
+        uint64_t n = way->slice == 0 ? UINT64_MAX : 1 + rig_random(&seed) % way->slice;
         reason = rig_run(&rig, n);
         if (reason == MACHINE_SLICE)
             assert_int_equal(rig.stop.executed, n);
     } while (reason == MACHINE_SLICE);
     if (reason != MACHINE_BREAK)
-        fail_msg("stopped at %08x: %s", rig.stop.pc, rig.stop.text);
+        fail_msg("%s: stopped at %08x: %s", way->name, rig.stop.pc, rig.stop.text);
     assert_int_equal(rig.stop.pc, code->end);
-    assert_int_equal(memory_read(rig.m, DATA, page, DATA_BYTES), DATA_BYTES);
-    *executed = rig.m->executed;
+    assert_int_equal(memory_read(rig.m, DATA, outcome->page, DATA_BYTES), DATA_BYTES);
+    assert_int_not_equal(control_stats(rig.m, outcome->stats, sizeof(outcome->stats)), 0);
+    ((struct machine_stats *)outcome->stats)->blocks = 0; /* more in short slices */
+    outcome->executed = rig.m->executed;
+    if (!rig.m->native.refused)
+        assert_int_equal(rig.m->native.units != 0, way->threshold < LOOPS);
     rig_close(&rig);
 }
 
@@ -346,20 +378,30 @@ static void compare(const struct code *code, uint64_t seed, bool big, const uint
 
 static void one_program(uint64_t seed, bool big, bool oracle)
 {
+    static const struct way ways[] = {
+        {"whole", 0, NATIVE_NEVER, false},   {"in slices", 7, NATIVE_NEVER, false},
+        {"translated at once", 0, 0, false}, {"at once, in slices", 60, 0, false},
+        {"at once, in steps", 3, 0, false},  {"translated soon", 0, 2, false},
+        {"soon, in slices", 100, 3, false},  {"without flags of the host", 0, 0, true},
+    };
     static struct code code;
-    uint8_t whole[DATA_BYTES], sliced[DATA_BYTES], theirs[DATA_BYTES];
-    uint64_t executed, again;
+    static struct result first, other;
+    uint8_t theirs[DATA_BYTES];
 
     make(&code, seed);
-    run_ours(&code, big, 0, seed, whole, &executed);
-    run_ours(&code, big, 7, seed, sliced, &again);
-    compare(&code, seed, big, sliced, whole, "in slices");
-    assert_int_equal(again, executed);
-    run_ours(&code, big, 60, seed, sliced, &again);
-    compare(&code, seed, big, sliced, whole, "in longer slices");
-    assert_int_equal(again, executed);
+    run_ours(&code, big, &ways[0], seed, &first);
+    for (size_t i = 1; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        run_ours(&code, big, &ways[i], seed, &other);
+        compare(&code, seed, big, other.page, first.page, ways[i].name);
+        assert_int_equal(other.executed, first.executed);
+        for (size_t j = 0; j < sizeof(other.stats) / 8; j++)
+            if (other.stats[j] != first.stats[j])
+                fail_msg("program %u, %s: statistic %zu is %llu, not %llu", (unsigned)seed,
+                         ways[i].name, j, (unsigned long long)other.stats[j],
+                         (unsigned long long)first.stats[j]);
+    }
     if (oracle && ask_oracle(&code, big, theirs))
-        compare(&code, seed, big, whole, theirs, "against qemu");
+        compare(&code, seed, big, first.page, theirs, "against qemu");
 }
 
 static void test_random_programs(void **state)
