@@ -8,6 +8,8 @@
  *                     the measures of the product, by kind
  *   assembly.c assembly_memory.c
  *                     the assembly machine, beside SPIM and QEMU
+ *   migrate.c receiver.c migrate_qemu.c
+ *                     moving to another process, that process, and QEMU that does the same
  *   spawn.c           other programs as children
  *   memory.c          how memory is measured, of what crowd.c makes many of
  *   floor_kvm.c       the raw VM;  floors.c  what the floors do with it

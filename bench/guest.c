@@ -89,6 +89,22 @@ static int host_again(struct mf_sandbox *sandbox, void *context, const struct mf
     return 0;
 }
 
+int bench_host_create(void *ticks, struct mf_host **out, struct mf_error *err)
+{
+    int status = mf_host_create(out, err);
+
+    if (status != MF_OK)
+        return status;
+    status = mf_host_add(*out, "u64 tick(u64 n)", host_tick, ticks, err);
+    if (status == MF_OK)
+        status = mf_host_add(*out, "string again(string text)", host_again, NULL, err);
+    if (status != MF_OK) {
+        mf_host_destroy(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
 int bench_guest_open(const struct bench *bench, void *ticks, struct bench_guest *guest,
                      struct mf_error *err)
 {
@@ -102,11 +118,7 @@ int bench_guest_open(const struct bench *bench, void *ticks, struct bench_guest 
     if (status == MF_OK)
         status = mf_image_open(path, &guest->image, err);
     if (status == MF_OK)
-        status = mf_host_create(&guest->host, err);
-    if (status == MF_OK)
-        status = mf_host_add(guest->host, "u64 tick(u64 n)", host_tick, ticks, err);
-    if (status == MF_OK)
-        status = mf_host_add(guest->host, "string again(string text)", host_again, NULL, err);
+        status = bench_host_create(ticks, &guest->host, err);
     if (status != MF_OK)
         bench_guest_close(guest);
     return status;

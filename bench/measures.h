@@ -82,6 +82,16 @@ extern const struct bench_measure bench_floor_pool_one;
 extern const struct bench_measure bench_open_large;
 extern const struct bench_measure bench_floor_open_small;
 
+/* migrate.c, with its floors; one of them in migrate_qemu.c */
+extern const struct bench_measure bench_migrate_downtime;
+extern const struct bench_measure bench_migrate_total;
+extern const struct bench_measure bench_migrate_again;
+extern const struct bench_measure bench_migrate_slowdown;
+extern const struct bench_measure bench_floor_qemu_downtime;
+extern const struct bench_measure bench_floor_socket_copy;
+extern const struct bench_measure bench_floor_migrate_first;
+extern const struct bench_measure bench_floor_undisturbed;
+
 /* assembly.c: the assembly machine, with its floors */
 extern const struct bench_measure bench_machine_loop;
 extern const struct bench_measure bench_machine_work;
@@ -110,6 +120,7 @@ struct bench_guest {
     struct mf_sandbox_options options;
 };
 /* `ticks` is NULL, or an atomic_uint that counts the calls of the host function tick. */
+int bench_host_create(void *ticks, struct mf_host **out, struct mf_error *err);
 int bench_guest_open(const struct bench *bench, void *ticks, struct bench_guest *guest,
                      struct mf_error *err);
 void bench_guest_close(struct bench_guest *guest);
@@ -142,6 +153,28 @@ int bench_call_once(struct bench_call *call, struct mf_error *err);
 /* Whether `answer` is as long as the argument; fails with MF_E_PROTOCOL. */
 int bench_call_check(const struct bench_call *call, const struct mf_value *answer,
                      struct mf_error *err);
+
+/*
+ * receiver.c: a process that receives, over a local socket of its own: migrations, or bytes
+ * that it copies into a file in memory.
+ */
+struct bench_receiver {
+    pid_t child;
+    int listener;
+};
+/* What it has, for migrations; NULL: the source sends it. Held by the caller until the end. */
+struct bench_receiver_has {
+    const struct bench *bench;
+    struct mf_image *image;
+    struct mf_snapshot *snapshot;
+};
+/* Before the caller makes a sandbox: a forked process would keep its VM. `has` NULL: copies. */
+int bench_receiver_start(struct bench_receiver *receiver, const struct bench_receiver_has *has,
+                         struct mf_error *err);
+/* Connects; bench_receiver_finish waits until it has dropped all it got, and closes. */
+int bench_receiver_connect(const struct bench_receiver *receiver, int *fd, struct mf_error *err);
+void bench_receiver_finish(int fd);
+void bench_receiver_stop(struct bench_receiver *receiver);
 
 /*
  * spawn.c. The path of a program on PATH; BENCH_UNKNOWN with the name of its package when there

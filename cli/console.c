@@ -3,14 +3,16 @@
 #include "text.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define MESSAGE_MAX (64u << 10)
+#define MESSAGE_MAX CONSOLE_MESSAGE_MAX
 #define SLICE_MS    100
+#define FOREVER_MS  (-1)
 
 struct head {
     uint8_t type, zero[3];
@@ -78,7 +80,7 @@ static int receive_message(const struct mf_channel *channel, struct head *head,
     return status == MF_OK ? receive_all(channel, data, head->len, err) : status;
 }
 
-/* ---- the side of the guest ---- */
+/* ---- the side of the guest: what the user sends ---- */
 
 /* Input that came; false: more than was asked for, which nobody has room for. */
 static bool take_input(struct console_guest *console, const uint8_t *data, size_t len)
@@ -97,27 +99,49 @@ static bool take_input(struct console_guest *console, const uint8_t *data, size_
     return true;
 }
 
+/* A message of the user, with the lock held. False: it cannot be. */
+static bool take_message(struct console_guest *console, const struct head *head,
+                         const uint8_t *data)
+{
+    struct mf_error ignored;
+
+    if (console->onward != NULL)
+        return send_message(&console->onward_channel, (char)head->type, data, head->len,
+                            &ignored) == MF_OK;
+    switch (head->type) {
+    case 'I':
+        return take_input(console, data, head->len);
+    case 'K':
+        console->stopped = true;
+        console->stop(console->context);
+        return true;
+    case 'C':
+        if (head->len != 1 || (data[0] != STDOUT_FILENO && data[0] != STDERR_FILENO))
+            return false;
+        console->closed[data[0]] = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void *read_user(void *argument)
 {
     struct console_guest *console = argument;
     uint8_t *data = malloc(MESSAGE_MAX);
-    struct mf_error err;
+    struct mf_error ignored;
     struct head head;
     bool good = data != NULL;
 
     while (good) {
-        good = receive_message(&console->channel, &head, data, &err) == MF_OK;
+        good = receive_message(&console->channel, &head, data, &ignored) == MF_OK;
         pthread_mutex_lock(&console->lock);
-        if (good && console->onward != NULL)
-            good = send_message(console->onward, (char)head.type, data, head.len, &err) == MF_OK;
-        else if (good && head.type == 'I')
-            good = take_input(console, data, head.len);
-        else if (good && head.type == 'K')
-            console->stop(console->context);
-        else
-            good = false;
+        good = good && take_message(console, &head, data);
         if (!good)
             console->broken = console->ended = true;
+        /* Whoever relays waits for the guest's words, and is to hear of it, too. */
+        if (!good && console->onward != NULL)
+            transport_shutdown(console->onward);
         pthread_cond_broadcast(&console->changed);
         pthread_mutex_unlock(&console->lock);
     }
@@ -146,6 +170,72 @@ int console_guest_open(struct console_guest *console, struct transport_connectio
     return MF_OK;
 }
 
+/* ---- the side of the guest: what the user gets ---- */
+
+static void set_broken(struct console_guest *console)
+{
+    pthread_mutex_lock(&console->lock);
+    console->broken = console->ended = true;
+    pthread_mutex_unlock(&console->lock);
+}
+
+/* Sends what is left of the last message: MF_OK, MF_E_DEADLINE (some is still left), or broken. */
+static int flush(struct console_guest *console, int timeout_ms)
+{
+    struct mf_error ignored;
+
+    while (console->output_done < console->output_len) {
+        long n = console->channel.write(console->channel.context,
+                                        console->output + console->output_done,
+                                        console->output_len - console->output_done, timeout_ms,
+                                        &ignored);
+        if (n == MF_CHANNEL_TIMEOUT)
+            return MF_E_DEADLINE;
+        if (n <= 0) {
+            set_broken(console);
+            return MF_E_CHANNEL;
+        }
+        console->output_done += (size_t)n;
+    }
+    return MF_OK;
+}
+
+/* Makes a message the next to be sent, once the one before it is; errors of flush. */
+static int post(struct console_guest *console, char type, const void *data, size_t len,
+                int timeout_ms)
+{
+    const struct head head = {.type = (uint8_t)type, .len = (uint32_t)len};
+    int status = flush(console, timeout_ms);
+
+    if (status != MF_OK)
+        return status;
+    memcpy(console->output, &head, sizeof head);
+    memcpy(console->output + sizeof head, data, len);
+    console->output_len = sizeof head + len;
+    console->output_done = 0;
+    /* It is on its way, even when there is no room for all of it yet. */
+    status = flush(console, timeout_ms);
+    return status == MF_E_DEADLINE ? MF_OK : status;
+}
+
+/* Asks for input, once. False: that waits for output which the user does not read. */
+static bool ask(struct console_guest *console, size_t len)
+{
+    uint32_t most = (uint32_t)(len < sizeof console->input ? len : sizeof console->input);
+
+    pthread_mutex_lock(&console->lock);
+    bool needed = console->len == 0 && !console->ended && !console->asked;
+    /* Before it is sent, because the answer may come at once. */
+    console->asked = console->asked || needed;
+    pthread_mutex_unlock(&console->lock);
+    if (!needed || post(console, 'R', &most, sizeof most, SLICE_MS) != MF_E_DEADLINE)
+        return true;
+    pthread_mutex_lock(&console->lock);
+    console->asked = false;
+    pthread_mutex_unlock(&console->lock);
+    return false;
+}
+
 /* Waits a little for a change; the caller is asked again by the library. */
 static void wait_slice(struct console_guest *console)
 {
@@ -161,16 +251,16 @@ static void wait_slice(struct console_guest *console)
 ssize_t console_guest_read(void *context, void *buf, size_t len)
 {
     struct console_guest *console = context;
-    struct mf_error ignored;
     ssize_t got = -EINTR;
 
+    if (len == 0)
+        return 0;
+    if (!ask(console, len))
+        return -EINTR;
+    /* What it printed before it reads is seen before it is answered. */
+    if (flush(console, SLICE_MS) == MF_E_DEADLINE)
+        return -EINTR;
     pthread_mutex_lock(&console->lock);
-    if (console->len == 0 && !console->ended && !console->asked) {
-        uint32_t most = (uint32_t)(len < sizeof console->input ? len : sizeof console->input);
-        console->asked = true;
-        if (send_message(&console->channel, 'R', &most, sizeof most, &ignored) != MF_OK)
-            console->broken = console->ended = true;
-    }
     if (console->len == 0 && !console->ended)
         wait_slice(console);
     if (console->len > 0) {
@@ -189,18 +279,21 @@ ssize_t console_guest_read(void *context, void *buf, size_t len)
 ssize_t console_guest_write(void *context, int fd, const void *buf, size_t len)
 {
     struct console_guest *console = context;
-    struct mf_error ignored;
     size_t part = len < MESSAGE_MAX ? len : MESSAGE_MAX;
-    ssize_t done = (ssize_t)part;
 
     pthread_mutex_lock(&console->lock);
-    if (console->broken ||
-        send_message(&console->channel, fd == 2 ? 'E' : 'O', buf, part, &ignored) != MF_OK) {
-        console->broken = console->ended = true;
-        done = -EPIPE;
-    }
+    bool closed = console->broken || console->closed[fd == STDERR_FILENO ? fd : STDOUT_FILENO];
     pthread_mutex_unlock(&console->lock);
-    return done;
+    if (closed)
+        return -EPIPE;
+    switch (post(console, fd == STDERR_FILENO ? 'E' : 'O', buf, part, SLICE_MS)) {
+    case MF_OK:
+        return (ssize_t)part;
+    case MF_E_DEADLINE:
+        return -EINTR;
+    default:
+        return -EPIPE;
+    }
 }
 
 void console_guest_end(struct console_guest *console, int code, int status, const char *text)
@@ -212,41 +305,92 @@ void console_guest_end(struct console_guest *console, int code, int status, cons
 
     memcpy(data, &ending, sizeof ending);
     memcpy(data + sizeof ending, text, len);
+    post(console, 'X', data, sizeof ending + len, FOREVER_MS);
+}
+
+/* ---- the side of the guest: moving on ---- */
+
+enum { SAVED_ASKED = 1, SAVED_ENDED = 2, SAVED_NO_OUTPUT = 4, SAVED_NO_ERRORS = 8, SAVED_ALL = 15 };
+
+size_t console_guest_save(struct console_guest *console, uint8_t state[CONSOLE_STATE_MAX])
+{
     pthread_mutex_lock(&console->lock);
-    if (!console->broken)
-        send_message(&console->channel, 'X', data, sizeof ending + len, &ignored);
+    size_t len = console->len;
+    state[0] = (uint8_t)((console->asked ? SAVED_ASKED : 0) | (console->ended ? SAVED_ENDED : 0) |
+                         (console->closed[STDOUT_FILENO] ? SAVED_NO_OUTPUT : 0) |
+                         (console->closed[STDERR_FILENO] ? SAVED_NO_ERRORS : 0));
+    memcpy(state + 1, console->input + console->start, len);
+    console->passed = len;
     pthread_mutex_unlock(&console->lock);
+    return 1 + len;
+}
+
+int console_guest_load(struct console_guest *console, const uint8_t *state, size_t len,
+                       struct mf_error *err)
+{
+    if (len < 1 || len > CONSOLE_STATE_MAX || (state[0] & ~SAVED_ALL) != 0)
+        return mf_fail(err, MF_E_PEER, "the state of the guest's console cannot be");
+    pthread_mutex_lock(&console->lock);
+    memcpy(console->input, state + 1, len - 1);
+    console->start = 0;
+    console->len = len - 1;
+    console->asked = (state[0] & SAVED_ASKED) != 0;
+    console->ended = console->ended || (state[0] & SAVED_ENDED) != 0;
+    console->closed[STDOUT_FILENO] = (state[0] & SAVED_NO_OUTPUT) != 0;
+    console->closed[STDERR_FILENO] = (state[0] & SAVED_NO_ERRORS) != 0;
+    pthread_mutex_unlock(&console->lock);
+    return MF_OK;
+}
+
+/* What the user said after the guest had left, with the lock held; then all goes there at once. */
+static bool begin_relay(struct console_guest *console, struct transport_connection *onward)
+{
+    const struct mf_channel *channel = &console->onward_channel;
+    size_t late = console->len > console->passed ? console->len - console->passed : 0;
+    struct mf_error ignored;
+    bool good = !console->broken;
+
+    transport_channel(onward, &console->onward_channel);
+    for (uint8_t fd = STDOUT_FILENO; good && fd <= STDERR_FILENO; fd++)
+        if (console->closed[fd])
+            good = send_message(channel, 'C', &fd, 1, &ignored) == MF_OK;
+    if (good && late > 0)
+        good = send_message(channel, 'I', console->input + console->start + console->passed, late,
+                            &ignored) == MF_OK;
+    if (good && console->ended)
+        good = send_message(channel, 'I', NULL, 0, &ignored) == MF_OK;
+    if (good && console->stopped)
+        good = send_message(channel, 'K', NULL, 0, &ignored) == MF_OK;
+    console->onward = onward;
+    return good;
 }
 
 void console_relay(struct console_guest *console, struct transport_connection *onward)
 {
     uint8_t *data = malloc(MESSAGE_MAX);
-    struct mf_channel channel;
-    struct mf_error err;
+    struct mf_error ignored;
     struct head head = {0};
-    bool good = data != NULL;
 
-    transport_channel(onward, &channel);
     pthread_mutex_lock(&console->lock);
-    /* Input that was asked for here, and that nobody has read. */
-    if (good && console->len > 0)
-        good = send_message(&channel, 'I', console->input + console->start, console->len, &err) ==
-               MF_OK;
-    console->onward = &channel;
+    bool good = data != NULL && begin_relay(console, onward);
     pthread_mutex_unlock(&console->lock);
-    while (good && head.type != 'X') {
-        good = receive_message(&channel, &head, data, &err) == MF_OK;
-        pthread_mutex_lock(&console->lock);
-        if (good)
-            good = send_message(&console->channel, (char)head.type, data, head.len, &err) == MF_OK;
-        pthread_mutex_unlock(&console->lock);
-    }
+    while (good && head.type != 'X')
+        good = receive_message(&console->onward_channel, &head, data, &ignored) == MF_OK &&
+               post(console, (char)head.type, data, head.len, FOREVER_MS) == MF_OK;
     pthread_mutex_lock(&console->lock);
     console->onward = NULL;
     pthread_mutex_unlock(&console->lock);
     if (!good)
         console_guest_end(console, MF_E_CHANNEL, 0, "the connection to the guest broke further on");
     free(data);
+}
+
+void console_guest_break(struct console_guest *console)
+{
+    pthread_mutex_lock(&console->lock);
+    if (console->onward != NULL)
+        transport_shutdown(console->onward);
+    pthread_mutex_unlock(&console->lock);
 }
 
 void console_guest_close(struct console_guest *console)
@@ -337,19 +481,33 @@ static void *send_stop(void *argument)
     return NULL;
 }
 
-static void write_output(int fd, const uint8_t *data, size_t len)
+/* Waits for room, but not after a signal. */
+static bool wait_for_room(const struct user *user, int fd)
 {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
-            struct pollfd ready = {.fd = fd, .events = POLLOUT};
-            poll(&ready, 1, -1);
-            continue;
-        }
-        if (n <= 0)
+    struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = user->cancel_fd, .events = POLLIN}};
+
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    return fds[0].revents != 0;
+}
+
+/* The guest's output; what cannot be written is lost, and the guest is told. */
+static void write_output(struct user *user, int fd, const uint8_t *data, size_t len)
+{
+    const uint8_t closed = (uint8_t)fd;
+    struct mf_error ignored;
+
+    while (len > 0 && wait_for_room(user, fd)) {
+        /* poll promises room for PIPE_BUF bytes; more could block. */
+        ssize_t n = write(fd, data, len < PIPE_BUF ? len : PIPE_BUF);
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            pthread_mutex_lock(&user->lock);
+            send_message(&user->channel, 'C', &closed, 1, &ignored);
+            pthread_mutex_unlock(&user->lock);
             return;
-        data += n;
-        len -= (size_t)n;
+        }
+        data += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
     }
 }
 
@@ -386,7 +544,7 @@ static int serve(struct user *user, int *status, struct mf_error *err)
             break;
         }
         if (head.type == 'O' || head.type == 'E') {
-            write_output(head.type == 'O' ? STDOUT_FILENO : STDERR_FILENO, data, head.len);
+            write_output(user, head.type == 'O' ? STDOUT_FILENO : STDERR_FILENO, data, head.len);
         } else if (head.type == 'R' && head.len == sizeof user->wanted) {
             pthread_mutex_lock(&user->lock);
             memcpy(&user->wanted, data, sizeof user->wanted);

@@ -127,6 +127,14 @@ void control_stop(struct control_target *target)
         let_go_on(target);
 }
 
+void control_stop_all(struct control *control)
+{
+    pthread_mutex_lock(&control->lock);
+    for (struct control_target *target = control->targets; target != NULL; target = target->next)
+        control_stop(target);
+    pthread_mutex_unlock(&control->lock);
+}
+
 int control_add(struct control *control, const struct control_target_options *options,
                 struct control_target **out, struct mf_error *err)
 {
@@ -144,6 +152,7 @@ int control_add(struct control *control, const struct control_target_options *op
     target->options = *options;
     memcpy(target->name, options->name, strlen(options->name) + 1);
     target->options.name = target->name;
+    target->paused = options->paused;
     target->since_ns = report_now();
     pthread_mutex_lock(&control->lock);
     struct control_target **last = &control->targets;

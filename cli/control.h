@@ -60,6 +60,7 @@ struct control_target_options {
     /* A static word for a state of its own, like "ended"; NULL: none. May be NULL. Any thread. */
     const char *(*state)(void *context);
     struct moving *moving; /* moving.h; NULL: it cannot be moved to another host */
+    bool paused;           /* it stands still already, for `resume` to let it go on */
     void *context;
 };
 
@@ -75,6 +76,9 @@ int control_open(struct control **out, struct mf_error *err);
  */
 int control_add(struct control *control, const struct control_target_options *options,
                 struct control_target **out, struct mf_error *err);
+
+/* What `stop` does, to all targets. */
+void control_stop_all(struct control *control);
 
 /*
  * Before a sandbox is destroyed, and not on the thread of an operation: takes its name away,

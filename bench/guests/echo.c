@@ -107,6 +107,20 @@ static struct mf_value fill(const struct mf_value *arg)
 }
 MF_EXPORT(fill, "u64 fill(u64 count)");
 
+/* Computes, and writes to the first pages by turns, `turns` times. */
+static struct mf_value work(const struct mf_value *arg)
+{
+    uint64_t number = 1, i;
+
+    for (i = 0; i < arg[0].u64; i++) {
+        number = number * UINT64_C(0x9e3779b97f4a7c15) + i;
+        pages[i / PAGE_WORDS % TOUCH_PAGES][i % PAGE_WORDS] = number;
+    }
+    WRITTEN(pages);
+    return arg[0];
+}
+MF_EXPORT(work, "u64 work(u64 turns)");
+
 /* Says that it runs, then loops for ever; `n` keeps the compiler from knowing that. */
 static struct mf_value spin(const struct mf_value *arg)
 {

@@ -110,6 +110,19 @@ struct mf_migrate_options {
     /* Often, on the calling thread; anything but 0 cancels. NULL: nobody looks. */
     int (*progress)(void *context, const struct mf_migrate_progress *progress);
     void *context;
+    /*
+     * Above 0: hands the guest over to another process of this host without a copy. The descriptor
+     * of its memory (it must have been made with MF_SANDBOX_SHARED_MEMORY) is passed over this
+     * connected unix socket, whose other end is the receiver's `handover_socket`; no pages are
+     * sent over the channel, and `postcopy` means nothing. After the commit this side has no
+     * memory to look at any more, whatever the outcome.
+     */
+    int handover_socket;
+    /*
+     * 1: the caller has paused it (mf_sandbox_pause), and it stands still all the time. It is
+     * the caller's to unpause afterwards; once it has moved, that does nothing.
+     */
+    int paused;
 };
 #define MF_MIGRATE_LABEL_MAX (64u << 10)
 #define MF_MIGRATE_STATE_MAX (64u << 20)
@@ -120,7 +133,8 @@ enum mf_migrate_outcome {
     MF_MIGRATE_THERE = 1, /* it runs at the receiver, which has said so, and has all of it */
     /*
      * The receiver was told to run it and has not answered, or has lost it. Here it
-     * stands still, and can be snapshotted until it is destroyed.
+     * stands still, and can be snapshotted until it is destroyed; not if it was handed
+     * over by its memory's descriptor, which is the receiver's then.
      */
     MF_MIGRATE_UNKNOWN = 2,
 };
@@ -172,6 +186,12 @@ struct mf_migrate_in_options {
     /* The source's state(), before the commit: anything but 0 refuses, with *err. NULL: ignored. */
     int (*state)(void *context, const void *data, size_t len, struct mf_error *err);
     void *context;
+    /*
+     * Above 0: the other end of the source's `handover_socket`, over which guest memory comes when
+     * the source wants to hand it over. Only from a process that is trusted as this one: it
+     * could go on writing to memory that was checked. The sandbox can be handed over again.
+     */
+    int handover_socket;
 };
 
 /*
@@ -179,8 +199,8 @@ struct mf_migrate_in_options {
  * then on, and stands where the source's stood: mf_sandbox_stopped says what
  * mf_sandbox_resume goes on with. The source is told that it runs as soon as this returns.
  * Pages that are still missing after a post-copy come while it runs, over the channel, whose
- * context must live until mf_migrate_wait says that all are here, or mf_sandbox_destroy has returned;
- * if the source is lost before, the guest is stopped with MF_E_MOVED.
+ * context must live until mf_migrate_wait says that all are here, or mf_sandbox_destroy has
+ * returned; if the source is lost before, the guest is stopped with MF_E_MOVED.
  * Errors: those of mf_migrate_out, MF_E_BACKEND (a CPU feature is missing; named), those of
  * mf_sandbox_create. *out is NULL then, and nothing is left.
  */

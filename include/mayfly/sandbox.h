@@ -60,6 +60,15 @@ struct mf_io {
 /* Never touch signals: no interrupts and no time limits on kvm. */
 #define MF_SIGNAL_NONE (-1)
 
+enum mf_sandbox_flag {
+    /*
+     * Guest memory lies in a file in memory that another process can be given, so that the sandbox
+     * can be handed over without a copy (mayfly/migrate.h). In exchange a sandbox that is made from
+     * or restored to a snapshot has its pages copied, where others share them.
+     */
+    MF_SANDBOX_SHARED_MEMORY = 1,
+};
+
 /*
  * How a sandbox is made. Zero the structure, set `size = sizeof options`, then
  * what differs from the default; a zero means the default.
@@ -81,7 +90,7 @@ struct mf_sandbox_options {
                                   sandbox's life; default 64 MiB; UINT64_MAX: no limit */
     uint64_t max_host_calls;   /* over one call; default none */
     uint32_t max_depth;        /* nested calls; default 16 */
-    uint32_t reserved;         /* 0 */
+    uint32_t flags;            /* enum mf_sandbox_flag; default none */
     const char *const *args;   /* argv of main, NULL-terminated; default {image name} */
     const char *const *env;    /* "K=V", NULL-terminated; default none */
     struct mf_io io;

@@ -53,13 +53,18 @@ static void disassemble(struct vmm_machine *machine, uint32_t word, uint32_t add
 }
 
 /* The source line of an instruction in few columns: blanks are one, and its comment goes. */
-static void print_source(const struct machine_program *program, const struct machine_line *line,
+static void print_source(const struct vmm_machine *machine, const struct machine_line *line,
                          char *buf, size_t size)
 {
     size_t n = 0;
     bool quoted = false;
 
-    program_source(program, line, buf, size);
+    if (machine->sources != NULL) {
+        const struct vmm_source *source = &machine->sources[line->file];
+        program_source_in(source->text, source->len, line->line, buf, size);
+    } else {
+        program_source(&machine->program, line, buf, size);
+    }
     for (const char *c = buf; *c != 0 && (quoted || *c != '#'); c++) {
         quoted ^= *c == '"' || *c == '\'';
         if (*c != ' ' || (n > 0 && (quoted || buf[n - 1] != ' ')))
@@ -81,7 +86,7 @@ bool explain_instruction(struct vmm_machine *machine, uint32_t address, char *bu
     disassemble(machine, word, address, text, sizeof text);
     program_place(&machine->program, address, place, sizeof place);
     if (line != NULL && line->address == address)
-        print_source(&machine->program, line, source, sizeof source);
+        print_source(machine, line, source, sizeof source);
     snprintf(buf, size, "0x%08" PRIx32 "  %08" PRIx32 "  %-28s %s%s%s", address, word, text, place,
              source[0] != 0 ? ": " : "", source);
     return true;
@@ -257,7 +262,7 @@ char *explain_stop(struct vmm_machine *machine, uint32_t pc, const char *what)
         line = NULL;
     }
     if (line != NULL) {
-        print_source(&machine->program, line, source, sizeof source);
+        print_source(machine, line, source, sizeof source);
         fprintf(file, "%s%s", source[0] != 0 ? "  <-  " : "", source);
     }
     if (shows_registers(machine)) {

@@ -17,9 +17,11 @@ struct vmm_gate {
     pthread_cond_t changed;
     bool held, inside;
     bool shared; /* its thread has other machines, too; set before the first turn */
+    bool moving; /* from vmm_gate_begin_move to vmm_gate_end_move */
+    bool moved;  /* the machine goes on elsewhere: no further turn */
     atomic_bool stopping; /* no further turn */
     atomic_bool ended;    /* the machine has an outcome */
-    int stop_fd;          /* readable once it is stopping */
+    int stop_fd;          /* readable once it is stopping, or has moved */
 };
 
 /* MF_E_SYSTEM. To be given to vmm_gate_fini only after success. */
@@ -39,6 +41,30 @@ void vmm_gate_leave(struct vmm_gate *gate);
  */
 int vmm_gate_hold(struct vmm_gate *gate, uint64_t timeout_ns, struct mf_error *err);
 void vmm_gate_release(struct vmm_gate *gate);
+
+/*
+ * A migration, on a thread that is not the machine's. It begins between two turns, so that
+ * all later ones know of it. MF_E_STATE: it is held, has ended or has moved.
+ */
+int vmm_gate_begin_move(struct vmm_gate *gate, struct mf_error *err);
+
+/*
+ * While the sandbox stands still: keeps the next turn from beginning, and waits until none goes
+ * on, or the one that does is where `stands` (asked with the lock held) says that it can be
+ * moved. MF_E_STATE: the machine has ended. MF_E_DEADLINE: it is in between. Both let it go on.
+ */
+int vmm_gate_freeze(struct vmm_gate *gate, bool (*stands)(void *context), void *context,
+                    struct mf_error *err);
+
+/* Ends it. With `gone` no turn begins any more, and who waits for input wakes up. */
+void vmm_gate_end_move(struct vmm_gate *gate, bool gone);
+
+/* Any thread: a migration goes on; the machine has moved. */
+bool vmm_gate_is_moving(struct vmm_gate *gate);
+bool vmm_gate_has_moved(struct vmm_gate *gate);
+
+/* Waits a moment, or until no migration goes on. */
+void vmm_gate_await_move(struct vmm_gate *gate);
 
 /* Any thread: no turn begins any more. One that goes on is to be interrupted. */
 void vmm_gate_stop(struct vmm_gate *gate);

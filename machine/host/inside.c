@@ -20,8 +20,18 @@ int inside_call(struct vmm_machine *machine, const char *function, const struct 
 {
     struct mf_value ignored;
 
+    atomic_fetch_add(&machine->calls, 1);
     return mf_sandbox_call(atomic_load(&machine->sandbox), function, args, nargs,
                            result != NULL ? result : &ignored, &machine->err);
+}
+
+static int copy_bytes(struct vmm_machine *machine, const char *function,
+                      const struct mf_value *result, void *out, size_t len)
+{
+    if (result->type != MF_BYTES || result->bytes.len != len)
+        return broken(machine, function);
+    memcpy(out, result->bytes.data, len);
+    return MF_OK;
 }
 
 int inside_get(struct vmm_machine *machine, const char *function, const struct mf_value *args,
@@ -30,11 +40,15 @@ int inside_get(struct vmm_machine *machine, const char *function, const struct m
     struct mf_value result = mf_void();
 
     int status = inside_call(machine, function, args, nargs, &result);
-    if (status != MF_OK)
-        return status;
-    if (result.type != MF_BYTES || result.bytes.len != len)
-        return broken(machine, function);
-    memcpy(out, result.bytes.data, len);
+    return status == MF_OK ? copy_bytes(machine, function, &result, out, len) : status;
+}
+
+static int check_stop(struct vmm_machine *machine, uint64_t instructions,
+                      struct machine_stop *stop)
+{
+    stop->text[sizeof stop->text - 1] = 0;
+    if (stop->reason > MACHINE_WAIT || stop->executed > instructions)
+        return broken(machine, "run");
     return MF_OK;
 }
 
@@ -43,12 +57,18 @@ int inside_run(struct vmm_machine *machine, uint64_t instructions, struct machin
     struct mf_value arg = mf_u64(instructions);
 
     int status = inside_get(machine, "run", &arg, 1, stop, sizeof *stop);
-    if (status != MF_OK)
-        return status;
-    stop->text[sizeof stop->text - 1] = 0;
-    if (stop->reason > MACHINE_WAIT || stop->executed > instructions)
-        return broken(machine, "run");
-    return MF_OK;
+    return status == MF_OK ? check_stop(machine, instructions, stop) : status;
+}
+
+int inside_resume(struct vmm_machine *machine, uint64_t instructions, struct machine_stop *stop)
+{
+    struct mf_value result = mf_void();
+
+    atomic_fetch_add(&machine->calls, 1);
+    int status = mf_sandbox_resume(atomic_load(&machine->sandbox), &result, NULL, &machine->err);
+    if (status == MF_OK)
+        status = copy_bytes(machine, "run", &result, stop, sizeof *stop);
+    return status == MF_OK ? check_stop(machine, instructions, stop) : status;
 }
 
 int vmm_machine_state(struct vmm_machine *machine, struct machine_state *state)

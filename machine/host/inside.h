@@ -15,4 +15,7 @@ int inside_get(struct vmm_machine *machine, const char *function, const struct m
 /* run(): fills *stop, whose text ends in a NUL. */
 int inside_run(struct vmm_machine *machine, uint64_t instructions, struct machine_stop *stop);
 
+/* Goes on with a run() of so many instructions that was stopped in the middle. */
+int inside_resume(struct vmm_machine *machine, uint64_t instructions, struct machine_stop *stop);
+
 #endif

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A line that is longer is broken. */
-#define LINE_MAX_BYTES 65536
+/* How long a wait for remote input goes on before it is asked whether the machine shall stop. */
+#define SLICE_MS 50
 
 /* Waits until writing to `fd` is possible; false after a signal, if it is not. */
 static bool wait_writable(const struct vmm_io *io, int fd)
@@ -29,12 +29,30 @@ static bool wait_writable(const struct vmm_io *io, int fd)
     return fds[0].revents != 0 || (fds[1].revents == 0 && fds[2].revents == 0);
 }
 
+static int write_remote(struct vmm_io *io, int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = io->remote->write(io->remote->context, fd, data, len);
+        if (n <= 0) {
+            int error = n < 0 ? (int)-n : EPIPE;
+            if (io->write_error == 0)
+                io->write_error = error;
+            return -error;
+        }
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 /*
  * 0, or a negative errno. Never blocks in write: a pipe that is ready takes PIPE_BUF bytes, and
  * a signal must end the wait for a reader that does not read.
  */
 static int write_all(struct vmm_io *io, int fd, const char *data, size_t len)
 {
+    if (io->remote != NULL)
+        return write_remote(io, fd, data, len);
     while (len > 0) {
         /* Nobody reads, and the user wants it to end: that is no failure. */
         if (!wait_writable(io, fd))
@@ -87,7 +105,7 @@ static int add_to_line(struct vmm_io *io, int stream, int fd, const char *data, 
     struct vmm_line *line = &io->lines[stream];
 
     if (line->data == NULL)
-        line->data = malloc(LINE_MAX_BYTES);
+        line->data = malloc(VMM_LINE_MAX);
     if (line->data == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < len; i++) {
@@ -97,7 +115,7 @@ static int add_to_line(struct vmm_io *io, int stream, int fd, const char *data, 
             line->len = 0;
         } else {
             line->data[line->len++] = data[i];
-            if (line->len == LINE_MAX_BYTES)
+            if (line->len == VMM_LINE_MAX)
                 status = flush_line(io, stream, fd);
         }
         if (status != 0)
@@ -146,6 +164,21 @@ static ssize_t read_line(int fd, char *buf, size_t len)
     return (ssize_t)n;
 }
 
+static ssize_t read_input(const struct vmm_io *io, void *buf, size_t len)
+{
+    ssize_t n;
+
+    if (io->remote != NULL) {
+        n = io->remote->read(io->remote->context, buf, len);
+        return n == -EINTR ? -EAGAIN : n;
+    }
+    do {
+        n = io->terminal->input_by_line ? read_line(io->input, buf, len)
+                                        : read(io->input, buf, len);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
 static ssize_t machine_read(void *context, void *buf, size_t len)
 {
     struct vmm_io *io = context;
@@ -157,13 +190,9 @@ static ssize_t machine_read(void *context, void *buf, size_t len)
     }
     if (!vmm_io_wait(io, 0))
         return -EAGAIN;
-    ssize_t n;
-    do {
-        n = io->terminal->input_by_line ? read_line(io->input, buf, len)
-                                        : read(io->input, buf, len);
-    } while (n < 0 && errno == EINTR);
+    ssize_t n = read_input(io, buf, len);
     if (n < 0)
-        return -errno;
+        return n;
     io->input_ended = n == 0;
     io->reads++;
     return n;
@@ -184,6 +213,21 @@ void vmm_io_table(struct vmm_io *io, struct mf_io *table)
     table->log = machine_log;
 }
 
+/* In slices: what makes the machine stop is a descriptor, and the remote input is none. */
+static bool wait_remote(const struct vmm_io *io, int timeout_ms)
+{
+    struct pollfd stop = {.fd = io->stop_fd, .events = POLLIN};
+
+    do {
+        int slice = timeout_ms < 0 || timeout_ms > SLICE_MS ? SLICE_MS : timeout_ms;
+        if (io->remote->wait(io->remote->context, slice))
+            return true;
+        if (timeout_ms > 0)
+            timeout_ms -= slice;
+    } while (timeout_ms != 0 && poll(&stop, 1, 0) <= 0);
+    return false;
+}
+
 bool vmm_io_wait(struct vmm_io *io, int timeout_ms)
 {
     struct pollfd fds[3] = {
@@ -194,6 +238,8 @@ bool vmm_io_wait(struct vmm_io *io, int timeout_ms)
 
     if (io->input < 0 || io->input_ended)
         return true;
+    if (io->remote != NULL)
+        return wait_remote(io, timeout_ms);
     if (poll(fds, 3, timeout_ms) <= 0)
         return false;
     return fds[0].revents != 0;
@@ -233,6 +279,18 @@ int vmm_io_open(struct vmm_io *io, struct vmm_terminal *terminal, const struct v
     return status;
 }
 
+void vmm_io_receive(struct vmm_io *io, struct vmm_terminal *terminal, const char *name,
+                    const struct vmm_remote *remote)
+{
+    io->terminal = terminal;
+    io->name = name;
+    io->remote = remote;
+    io->input = remote != NULL ? STDIN_FILENO : -1;
+    io->output = STDOUT_FILENO;
+    io->trace = STDERR_FILENO;
+    io->prefix[STDOUT_FILENO] = io->prefix[STDERR_FILENO] = terminal->names;
+}
+
 void vmm_io_flush(struct vmm_io *io)
 {
     flush_line(io, STDOUT_FILENO, io->output);
@@ -252,6 +310,17 @@ void vmm_io_close(struct vmm_io *io)
     io->input = io->output = io->trace = io->stop_fd = -1;
 }
 
+static void print_message(struct vmm_io *io, const char *text)
+{
+    bool names = io->terminal->names;
+    char *whole;
+
+    if (asprintf(&whole, "mayfly vm: %s%s%s\n", names ? io->name : "", names ? ": " : "", text) < 0)
+        return;
+    vmm_io_print(io, whole);
+    free(whole);
+}
+
 void vmm_io_say(struct vmm_io *io, const char *format, ...)
 {
     char *text;
@@ -267,18 +336,16 @@ void vmm_io_say(struct vmm_io *io, const char *format, ...)
         if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f)
             *c = '?';
     }
-    pthread_mutex_lock(&io->terminal->lock);
-    if (io->terminal->names)
-        fprintf(stderr, "mayfly vm: %s: %s\n", io->name, text);
-    else
-        fprintf(stderr, "mayfly vm: %s\n", text);
-    pthread_mutex_unlock(&io->terminal->lock);
+    print_message(io, text);
     free(text);
 }
 
 void vmm_io_print(struct vmm_io *io, const char *text)
 {
     pthread_mutex_lock(&io->terminal->lock);
-    fputs(text, stderr);
+    if (io->remote != NULL)
+        write_remote(io, STDERR_FILENO, text, strlen(text));
+    else
+        fputs(text, stderr);
     pthread_mutex_unlock(&io->terminal->lock);
 }

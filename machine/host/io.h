@@ -11,6 +11,9 @@
 #include <pthread.h>
 #include <stdarg.h>
 
+/* A line that is longer is broken. */
+#define VMM_LINE_MAX 65536
+
 /* What all machines of a command share. */
 struct vmm_terminal {
     pthread_mutex_t lock;  /* one line at a time */
@@ -18,6 +21,17 @@ struct vmm_terminal {
     bool output_to_stderr; /* standard output is taken */
     bool input_by_line;    /* a debugger reads the same input */
     int wake_fd;           /* readable once a signal came, or -1 */
+};
+
+/* Streams that are not descriptors of this process. */
+struct vmm_remote {
+    void *context;
+    /* Bytes, 0 at the end, or a negative errno: -EINTR, nothing is there. */
+    ssize_t (*read)(void *context, void *buf, size_t len);
+    /* To descriptor 1 or 2 of whoever is there: how many, or a negative errno. */
+    ssize_t (*write)(void *context, int fd, const void *data, size_t len);
+    /* Waits for input or its end, `timeout_ms` at most. */
+    bool (*wait)(void *context, int timeout_ms);
 };
 
 /* A line that is not complete yet. */
@@ -31,6 +45,7 @@ struct vmm_io {
     const char *name;
     int input, output, trace;   /* descriptors; -1: none */
     int stop_fd;                /* readable once this machine shall end; -1: none */
+    const struct vmm_remote *remote; /* then the three are 0 to 2, and none of ours; or NULL */
     bool own[3];                /* opened here */
     bool prefix[3];             /* lines carry the name */
     struct vmm_line lines[3];
@@ -46,6 +61,13 @@ struct vmm_io {
  */
 int vmm_io_open(struct vmm_io *io, struct vmm_terminal *terminal, const struct vmm_config *config,
                 bool gets_input, struct mf_error *err);
+
+/*
+ * For a machine that came from elsewhere: its streams are the remote ones, or, with `remote`
+ * NULL, the output of this process, with names before the lines, and no input.
+ */
+void vmm_io_receive(struct vmm_io *io, struct vmm_terminal *terminal, const char *name,
+                    const struct vmm_remote *remote);
 
 /* The functions that a sandbox calls. */
 void vmm_io_table(struct vmm_io *io, struct mf_io *table);

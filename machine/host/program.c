@@ -299,27 +299,34 @@ void program_place(const struct machine_program *program, uint32_t address, char
                  address - symbol->address);
 }
 
-void program_source(const struct machine_program *program, const struct machine_line *line,
-                    char *buf, size_t size)
+void program_source_in(const char *text, size_t len, uint32_t line, char *buf, size_t size)
 {
-    struct mf_error err;
-    uint8_t *data;
-    size_t len, n = 0;
+    const char *at = text, *end = text + len;
+    size_t n = 0;
 
-    buf[0] = 0;
-    if (hostfile_read(program->files[line->file], FILE_BYTES_MAX, &data, &len, &err) != MF_OK)
-        return;
-    const char *at = (const char *)data;
-    for (uint32_t i = 1; i < line->line && at != NULL; i++) {
-        const char *end = strchr(at, '\n');
-        at = end != NULL ? end + 1 : NULL;
+    for (uint32_t i = 1; i < line && at != NULL; i++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        at = at != NULL ? at + 1 : NULL;
     }
-    while (at != NULL && n + 1 < size && at[n] != 0 && at[n] != '\n' && at[n] != '\r') {
-        unsigned char c = (unsigned char)at[n];
+    for (; at != NULL && at < end && n + 1 < size && *at != 0 && *at != '\n' && *at != '\r'; at++) {
+        unsigned char c = (unsigned char)*at;
         buf[n++] = c == '\t' ? ' ' : c < ' ' || c == 0x7f ? '?' : (char)c;
     }
     while (n > 0 && buf[n - 1] == ' ')
         n--;
     buf[n] = 0;
+}
+
+void program_source(const struct machine_program *program, const struct machine_line *line,
+                    char *buf, size_t size)
+{
+    struct mf_error err;
+    uint8_t *data;
+    size_t len;
+
+    buf[0] = 0;
+    if (hostfile_read(program->files[line->file], FILE_BYTES_MAX, &data, &len, &err) != MF_OK)
+        return;
+    program_source_in((const char *)data, len, line->line, buf, size);
     free(data);
 }

@@ -54,4 +54,7 @@ void program_place(const struct machine_program *program, uint32_t address, char
 void program_source(const struct machine_program *program, const struct machine_line *line,
                     char *buf, size_t size);
 
+/* The same of a source that is in memory. */
+void program_source_in(const char *text, size_t len, uint32_t line, char *buf, size_t size);
+
 #endif

@@ -12,6 +12,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "mem/root.h"
+#include "mem/shared.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -59,6 +60,8 @@ void mem_fini(struct mem *mem)
 {
     if (mem->base)
         munmap(mem->base, mem->bytes);
+    if (mem->kind != MEM_PRIVATE)
+        close(mem->fd);
     free(mem->free);
     free(mem->windows);
     free(mem->marks);
@@ -116,14 +119,17 @@ void mem_discard(struct mem *mem, mf_gpa gpa, uint64_t bytes)
         memset(at, 0, bytes);
         return;
     }
-    if (madvise(at, bytes, MADV_DONTNEED) == 0) {
+    if (mem->kind == MEM_SHARED) {
+        if (bytes == 0 || mem_shared_clear(mem, gpa, bytes))
+            return;
+    } else if (madvise(at, bytes, MADV_DONTNEED) == 0) {
         /* What was given away shows the root again, where it has pages. */
         mem_root_clear(mem, gpa, bytes);
         return;
     }
     /*
-     * That fails when the embedding program locked its memory (mlockall). The pages
-     * stay then, and a change of rights takes the translations away instead: of the
+     * That fails when the embedding program locked its memory (mlockall), or when there is
+     * no memory to split a page of a file. The pages stay then, and a change of rights takes the translations away instead: of the
      * whole mapping, since for a part the host could refuse (its limit of mappings),
      * and with a translation that stays the guest could write to page tables later.
      */

@@ -1,6 +1,6 @@
 /*
- * Guest physical memory: one anonymous mapping of the host, of which pages are
- * handed out and taken back one by one. Bookkeeping lies outside of it, where
+ * Guest physical memory: one mapping of the host (anonymous, or of a file of its own: shared.h),
+ * of which pages are handed out and taken back one by one. Bookkeeping lies outside of it, where
  * no guest can reach it. Used by one thread at a time.
  */
 #ifndef MEM_MEM_H
@@ -31,9 +31,14 @@ struct mem_window {
 
 struct mem_root;
 
+/* What lies behind mem->base; see shared.h for all but the first. */
+enum mem_kind { MEM_PRIVATE, MEM_SHARED, MEM_BORROWED };
+
 struct mem {
     uint8_t *base;  /* host address of guest physical address 0 */
     uint64_t bytes; /* multiple of the page size */
+    enum mem_kind kind;
+    int fd; /* the file; not when it is private */
     /* Pages at and after `next` were never handed out. */
     uint32_t next;
     uint32_t end; /* number of pages */

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "mem/shared.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -152,24 +153,36 @@ static int show_run(struct mem *mem, const struct mem_root *root, const struct m
     return 0;
 }
 
+/* Makes all of it zeros. */
+static int renew(struct mem *mem, struct mf_error *err)
+{
+    if (mem->kind == MEM_SHARED) {
+        mem_discard(mem, 0, mem->bytes);
+        return 0;
+    }
+    if (mmap(mem->base, mem->bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return error_set_errno(err, MF_E_NO_MEMORY, errno, "cannot renew guest memory");
+    return 0;
+}
+
 int mem_rebase(struct mem *mem, struct mem_root *root, bool copy, struct mf_error *err)
 {
-    void *base = mmap(mem->base, mem->bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    if (base == MAP_FAILED)
-        return error_set_errno(err, MF_E_NO_MEMORY, errno, "cannot renew guest memory");
+    int rc = renew(mem, err);
+    if (rc != 0)
+        return rc;
     mem_root_hold(root);
     mem_root_close(mem->root);
     mem->root = root;
-    /* Files can be mapped by whole pages of the host only. */
-    bool copies =
-        root && ((copy && root->may_vanish) || (uint64_t)sysconf(_SC_PAGESIZE) != PAGE_BYTES);
+    /* Files can be mapped by whole pages of the host only, and shared memory is one already. */
+    bool copies = root && ((copy && root->may_vanish) || mem->kind != MEM_PRIVATE ||
+                           (uint64_t)sysconf(_SC_PAGESIZE) != PAGE_BYTES);
     for (size_t i = 0; root && i < root->nruns; i++) {
-        int rc = show_run(mem, root, &root->runs[i], copies, err);
+        rc = show_run(mem, root, &root->runs[i], copies, err);
         if (rc != 0)
             return rc;
     }
-    madvise(base, mem->bytes, MADV_DONTFORK);
+    madvise(mem->base, mem->bytes, MADV_DONTFORK);
     if (copies) {
         mem->root = NULL;
         mem_root_close(root);

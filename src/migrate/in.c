@@ -7,6 +7,8 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "mem/shared.h"
+#include "migrate/handover.h"
 #include "sandbox/image.h"
 #include "snapshot/check.h"
 #include "snapshot/digest.h"
@@ -133,6 +135,18 @@ static int ask_application(struct in *in)
     return rc;
 }
 
+/* The source's memory, which stays the source's until its COMMIT. */
+static int borrow_memory(struct in *in)
+{
+    int fd;
+    int rc = handover_receive(in->options->handover_socket, &fd, in->options->stall_ns, in->err);
+    if (rc == 0)
+        rc = mem_borrow(&in->sandbox->mem, fd, in->err);
+    if (rc == MF_E_ARGUMENT)
+        in->err->code = rc = MF_E_PEER;
+    return rc;
+}
+
 /* Memory and VM, before the source has stopped anything. */
 static int make_sandbox(struct in *in)
 {
@@ -145,13 +159,17 @@ static int make_sandbox(struct in *in)
     if (rc == 0)
         rc = sandbox_create_empty(in->image, in->host, &in->sandbox_options, &sizes, &in->sandbox,
                                   in->err);
-    return rc == 0 ? wire_send(&in->wire, WIRE_PREPARED, NULL, 0, in->err) : rc;
+    if (rc == 0)
+        rc = wire_send(&in->wire, WIRE_PREPARED, NULL, 0, in->err);
+    return rc == 0 && in->handover ? borrow_memory(in) : rc;
 }
 
 static int prepare(struct in *in)
 {
-    int rc = wire_hello(&in->wire, WIRE_ZSTD | (in_post_possible() ? WIRE_POSTCOPY : 0),
-                        &in->peer, in->err);
+    uint64_t capabilities = WIRE_ZSTD | (in_post_possible() ? WIRE_POSTCOPY : 0) |
+                            (in->options->handover_socket > 0 ? WIRE_HANDOVER : 0);
+    int rc = wire_hello(&in->wire, capabilities, &in->peer, in->err);
+    in->handover = rc == 0 && (capabilities & in->peer.capabilities & WIRE_HANDOVER) != 0;
     if (rc == 0)
         rc = receive_offer(in);
     if (rc == 0)
@@ -178,6 +196,8 @@ static int receive_pages(struct in *in)
             return rc;
         switch (frame.type) {
         case WIRE_PAGES:
+            if (in->handover)
+                return error_set(in->err, MF_E_PEER, "the peer sent pages of memory that it passed");
             rc = in_pages(in, &frame, in_put_quiet);
             break;
         case WIRE_ROUND:
@@ -190,6 +210,8 @@ static int receive_pages(struct in *in)
             if (frame.bytes != sizeof in->state)
                 return error_set(in->err, MF_E_PEER, "the peer sent a state of another size");
             memcpy(&in->state, frame.data, sizeof in->state);
+            if (in->handover && in->state.missing != 0)
+                return error_set(in->err, MF_E_PEER, "pages are missing of memory that was passed");
             return 0;
         default:
             return error_set(in->err, MF_E_PEER, "the peer sent %s in the middle of the copy",
@@ -262,6 +284,19 @@ static int load(struct in *in)
     return rc == 0 ? wire_send(&in->wire, WIRE_LOADED, NULL, 0, in->err) : rc;
 }
 
+/* From here on it may be written to, and stubs and descriptors are to be this library's. */
+static int own_memory(struct in *in)
+{
+    struct mf_sandbox *sandbox = in->sandbox;
+    int rc = mem_own(&sandbox->mem, in->err);
+    if (rc != 0)
+        return rc;
+    for (uint32_t page = 0; page < LAYOUT_PAGE_FREE; page++)
+        system_renew(&in->system, page, mem_at(&sandbox->mem, (mf_gpa)page << PAGE_SHIFT));
+    sandbox->vm->ops->retable(sandbox->vm, NULL, SIZE_MAX);
+    return 0;
+}
+
 /* It is the source's until COMMIT is here, and ours from then on whatever happens. */
 static int take_over(struct in *in)
 {
@@ -271,7 +306,9 @@ static int take_over(struct in *in)
     if (rc != 0)
         return rc;
     if (in->post)
-        rc = in_post_start(in);
+        return in_post_start(in);
+    if (in->handover)
+        rc = own_memory(in);
     if (rc != 0)
         return rc;
     error_clear(&ignored);

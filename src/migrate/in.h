@@ -27,6 +27,7 @@ struct in {
     struct mf_host *host;       /* until the sandbox has it */
     struct mf_sandbox_options sandbox_options;
     struct mf_sandbox *sandbox;
+    bool handover; /* its memory is the source's, passed by its descriptor */
 
     struct system system; /* this library's descriptors and stubs */
     bool has_system;
@@ -61,8 +62,9 @@ int in_post_prepare(struct in *in);
 /* Whoever touches a page that is not there waits from now on. */
 int in_post_register(struct in *in);
 /*
- * After the commit: fetches pages on threads of its own, until all are here or the source is
- * lost. `in` belongs to the sandbox (its arrival) then; on failure it is the caller's.
+ * After the commit: says that it runs, and fetches pages on threads of its own, until all are
+ * here or the source is lost. `in` belongs to the sandbox (its arrival) then; on failure it is
+ * the caller's.
  */
 int in_post_start(struct in *in);
 void in_post_free(struct in_post *post);

@@ -358,20 +358,27 @@ int in_post_start(struct in *in)
     struct in_post *post = in->post;
     /* The threads speak for themselves from now on. */
     struct mf_error *err = in->err;
+    struct mf_error ignored;
     in->err = &post->err;
     in->options = NULL;
     in->wire.deadline_ns = 0;
     in->wire.poll = poll_stop;
     in->wire.poll_context = post;
     post->arrival.end = end_arrival;
+    /* Nobody asks for a page before the source has heard that the guest runs. */
+    pthread_mutex_lock(&post->send_lock);
     int failed = pthread_create(&post->faults, NULL, read_faults, post);
     post->has_faults = !failed;
     if (!failed)
         failed = pthread_create(&post->pages, NULL, take_pages, post);
     if (!failed) {
         in->sandbox->arrival = &post->arrival;
-        return 0;
+        error_clear(&ignored);
+        wire_send(&in->wire, WIRE_RUNNING, NULL, 0, &ignored);
     }
+    pthread_mutex_unlock(&post->send_lock);
+    if (!failed)
+        return 0;
     in->err = err;
     in->wire.poll = NULL;
     unregister_memory(post);

@@ -8,6 +8,8 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "mem/shared.h"
+#include "migrate/handover.h"
 #include "sandbox/attend.h"
 #include "sandbox/image.h"
 #include "sandbox/saved.h"
@@ -29,7 +31,9 @@
 
 int out_pause(struct out *out)
 {
-    int rc = pause_begin(out->sandbox, out->options.timeout_ns, out->err);
+    int rc = out->options.paused
+                 ? 0
+                 : pause_begin(out->sandbox, out->options.timeout_ns, out->err);
     if (rc == 0) {
         out->paused = true;
         out->paused_ns = limits_now();
@@ -39,7 +43,8 @@ int out_pause(struct out *out)
 
 void out_unpause(struct out *out)
 {
-    pause_end(out->sandbox, PAUSE_HERE);
+    if (!out->options.paused)
+        pause_end(out->sandbox, PAUSE_HERE);
     out->paused = false;
 }
 
@@ -105,6 +110,12 @@ static int take_options(struct out *out, const struct mf_migrate_options *given)
         o->timeout_ns = TIMEOUT_DEFAULT_NS;
     if (o->stall_ns == 0)
         o->stall_ns = STALL_DEFAULT_NS;
+    out->handover = o->handover_socket > 0;
+    if (out->handover && out->sandbox->mem.kind != MEM_SHARED)
+        return error_set(out->err, MF_E_STATE,
+                         "the sandbox was not made to be handed over (MF_SANDBOX_SHARED_MEMORY)");
+    if (out->handover)
+        o->postcopy = 0;
     if (o->label_len > MF_MIGRATE_LABEL_MAX)
         return error_set(out->err, MF_E_ARGUMENT, "the label has %zu bytes; at most %u are possible",
                          o->label_len, MF_MIGRATE_LABEL_MAX);
@@ -176,6 +187,9 @@ static int use_capabilities(struct out *out, uint64_t peer)
 {
     out->compress = out->options.compress && (peer & WIRE_ZSTD);
     out->postcopy = out->options.postcopy && (peer & WIRE_POSTCOPY);
+    if (out->handover && !(peer & WIRE_HANDOVER))
+        return error_set(out->err, MF_E_REFUSED,
+                         "the receiver does not take guest memory by its descriptor");
     if (out->options.postcopy && !out->postcopy)
         return error_set(out->err, MF_E_REFUSED,
                          "the receiver cannot take a guest before its pages (userfaultfd is not "
@@ -197,9 +211,10 @@ static int introduce(struct out *out)
     struct wire_offer offer;
     struct wire_want want;
     struct wire_frame frame;
+    uint64_t capabilities = WIRE_ZSTD | WIRE_POSTCOPY | (out->handover ? WIRE_HANDOVER : 0);
     int rc = look_at_sandbox(out, &offer);
     if (rc == 0)
-        rc = wire_hello(&out->wire, WIRE_ZSTD | WIRE_POSTCOPY, &peer, out->err);
+        rc = wire_hello(&out->wire, capabilities, &peer, out->err);
     if (rc == 0)
         rc = use_capabilities(out, peer.capabilities);
     if (rc == 0)
@@ -216,6 +231,16 @@ static int introduce(struct out *out)
     if (want.image)
         rc = wire_send_long(&out->wire, out->sandbox->image->bytes, offer.image_bytes, out->err);
     return rc == 0 ? wire_expect(&out->wire, WIRE_PREPARED, 0, &frame, out->err) : rc;
+}
+
+/* Passes memory, which stays ours until the commit. */
+static int pass_memory(struct out *out)
+{
+    int rc = handover_send(out->options.handover_socket, out->sandbox->mem.fd,
+                           out->options.stall_ns, out->err);
+    if (rc == 0)
+        rc = out_progress(out, "stop");
+    return rc == 0 ? out_pause(out) : rc;
 }
 
 static int begin_copy(struct out *out)
@@ -269,7 +294,7 @@ static int hand_over(struct out *out)
     if (rc == 0 && out->postcopy &&
         out->progress.expected_downtime_ns > out->options.downtime_limit_ns)
         rc = out_post_prepare(out, &missing);
-    else if (rc == 0)
+    else if (rc == 0 && !out->handover)
         rc = out_send_pages(out);
     if (rc == 0)
         rc = send_state(out, missing);
@@ -296,8 +321,8 @@ static int run_steps(struct out *out)
 {
     int rc = introduce(out);
     if (rc == 0)
-        rc = begin_copy(out);
-    if (rc == 0)
+        rc = out->handover ? pass_memory(out) : begin_copy(out);
+    if (rc == 0 && !out->handover)
         rc = out_copy(out);
     return rc == 0 ? hand_over(out) : rc;
 }
@@ -327,10 +352,14 @@ static enum mf_migrate_outcome settle(struct out *out, int rc)
     enum mf_migrate_outcome outcome = MF_MIGRATE_THERE;
     if (rc != 0)
         outcome = out->committed ? MF_MIGRATE_UNKNOWN : MF_MIGRATE_HERE;
+    /* Whether it has answered or not: who has the memory may be writing to it. */
+    bool left = out->handover && out->committed;
+    if (left)
+        mem_leave(&out->sandbox->mem);
     atomic_store(&out->sandbox->migrating, false);
     if (outcome == MF_MIGRATE_HERE && out->paused)
         out_unpause(out);
-    else if (outcome == MF_MIGRATE_THERE)
+    else if (outcome == MF_MIGRATE_THERE || left)
         pause_end(out->sandbox, PAUSE_MOVED);
     else if (outcome == MF_MIGRATE_UNKNOWN)
         pause_end(out->sandbox, PAUSE_UNKNOWN);
@@ -339,6 +368,10 @@ static enum mf_migrate_outcome settle(struct out *out, int rc)
 
 static int migrate(struct out *out, enum mf_migrate_outcome *outcome)
 {
+    if (out->options.paused && !atomic_load(&out->sandbox->pause.wanted))
+        return error_set(out->err, MF_E_STATE, "the sandbox is not paused");
+    if (out->options.paused && pause_check_here(out->sandbox, out->err) != 0)
+        return out->err->code;
     if (atomic_exchange(&out->sandbox->migrating, true))
         return error_set(out->err, MF_E_STATE, "the sandbox is being migrated already");
     out->wire.stall_ns = out->options.stall_ns;

@@ -28,6 +28,7 @@ struct out {
 
     struct mf_snapshot *parent; /* held: what the receiver has, too; or NULL */
     bool compress, postcopy;
+    bool handover; /* memory is passed by its descriptor */
 
     /* Pages to send, a bit each; and where a page of the program is in its file. */
     uint64_t *dirty;

@@ -65,6 +65,11 @@ enum wire_flag {
 enum wire_capability {
     WIRE_ZSTD = 1,
     WIRE_POSTCOPY = 2, /* the receiver can fetch pages while the guest runs */
+    /*
+     * Memory goes from process to process by its descriptor: when both say so. It is passed
+     * after PREPARED, beside the stream, and no PAGES are sent.
+     */
+    WIRE_HANDOVER = 4,
 };
 
 struct wire_hello {

@@ -15,10 +15,14 @@
 #include <signal.h>
 #include <string.h>
 
+bool limits_must_stop(const struct mf_sandbox *sandbox)
+{
+    return (atomic_load(&sandbox->limits.reasons) & (STOP_CALL | STOP_RECALL)) != 0;
+}
+
 bool limits_stop_requested(const struct mf_sandbox *sandbox)
 {
-    return (atomic_load(&sandbox->limits.reasons) & (STOP_CALL | STOP_RECALL)) != 0 ||
-           pause_wanted(sandbox);
+    return limits_must_stop(sandbox) || pause_wanted(sandbox);
 }
 
 void run_prepare(struct mf_sandbox *sandbox, uint32_t mode)

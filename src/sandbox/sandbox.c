@@ -8,6 +8,7 @@
 #include "abi/version.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "mem/shared.h"
 #include "vm/x86.h"
 
 #include <mayfly/version.h>
@@ -139,6 +140,8 @@ static int set_options(struct mf_sandbox *sandbox, const struct mf_sandbox_optio
     if (rc == 0 && !is_power_of_two(o->mailbox_bytes))
         rc = error_set(err, MF_E_ARGUMENT, "mailbox_bytes is %llu; it must be a power of two",
                        (unsigned long long)o->mailbox_bytes);
+    if (rc == 0 && (o->flags & ~(uint32_t)MF_SANDBOX_SHARED_MEMORY) != 0)
+        rc = error_set(err, MF_E_ARGUMENT, "flags is %#x; no such flags are known", o->flags);
     if (rc == 0 && !mf_backend_name(o->backend))
         rc = error_set(err, MF_E_ARGUMENT, "%d is no backend", (int)o->backend);
     return rc;
@@ -241,6 +244,8 @@ static int fill_memory(struct mf_sandbox *sandbox, enum mf_backend backend,
                        const struct source *source, struct mf_error *err)
 {
     int rc = mem_init(&sandbox->mem, sandbox->options.memory_bytes, err);
+    if (rc == 0 && (sandbox->options.flags & MF_SANDBOX_SHARED_MEMORY))
+        rc = mem_share(&sandbox->mem, err);
     if (rc == 0 && source->fill)
         return source->fill(source->context, sandbox, backend, err);
     if (rc == 0 && !x86_build(&sandbox->mem, MF_ABI_PORT_FIRST, MF_ABI_PORT_LAST))

@@ -183,7 +183,10 @@ int run_guest(struct mf_sandbox *sandbox, struct run_result *result, struct mf_e
 /* Sets the guest's first instruction and stack, and its mode (enum mf_abi_mode). */
 void run_prepare(struct mf_sandbox *sandbox, uint32_t mode);
 
-/* True when the sandbox was told to stop: for long waits in system calls. */
+/* True when the sandbox was told to stop: for system calls that could go on by themselves. */
+bool limits_must_stop(const struct mf_sandbox *sandbox);
+
+/* The same, or when it is to stand still for a while: for waits in system calls. */
 bool limits_stop_requested(const struct mf_sandbox *sandbox);
 
 /* ---- call.c ---- */

@@ -209,7 +209,7 @@ static int64_t emit(struct syscall_call *call, int fd, const uint8_t *bytes, uin
         if (result < 0)
             return done > 0 ? (int64_t)done : result;
         done += (uint64_t)result;
-        if (done < len && limits_stop_requested(call->sandbox))
+        if (done < len && limits_must_stop(call->sandbox))
             break;
     }
     return (int64_t)done;
@@ -227,6 +227,10 @@ static int64_t write_chunk(struct syscall_call *call, int fd, const uint8_t *byt
                   (unsigned long long)sandbox->options.max_output_bytes);
     }
     int64_t result = len > 0 ? emit(call, fd, bytes, len) : 0;
+    /* What was not taken is written again, and counted then. */
+    uint64_t left = len - (result > 0 ? (uint64_t)result : 0);
+    sandbox->output_used -= left;
+    sandbox->stats.output_bytes -= left;
     if (result == -EPIPE && call->outcome == SYSCALL_CONTINUE)
         syscall_raise(call, LINUX_SIGPIPE);
     return result;
@@ -249,7 +253,7 @@ static int64_t write_vector(struct syscall_call *call, struct vector *vector)
         if (faulted)
             return total > 0 ? (int64_t)total : -EFAULT;
         if (len == 0 || (uint64_t)result < len || call->outcome != SYSCALL_CONTINUE ||
-            limits_stop_requested(call->sandbox))
+            limits_must_stop(call->sandbox))
             return (int64_t)total;
     }
 }

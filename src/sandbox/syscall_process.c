@@ -164,7 +164,7 @@ int64_t sys_getrandom(struct syscall_call *call)
     int64_t result = 0;
     if ((flags & ~(LINUX_GRND_NONBLOCK | both)) || (flags & both) == both)
         return -EINVAL;
-    while (result == 0 && done < len && (done == 0 || !limits_stop_requested(call->sandbox))) {
+    while (result == 0 && done < len && (done == 0 || !limits_must_stop(call->sandbox))) {
         size_t piece = MIN(len - done, sizeof(bytes));
         if (!fill_random(bytes, piece)) {
             result = -EIO;

@@ -29,7 +29,8 @@ int check_memory(const struct mf_snapshot *snapshot, struct mem *mem, struct mf_
 
 /*
  * The same for memory that came in from a peer and lies in `mem`, which is no mapping of
- * a file; `saved` was checked. Free pages are made zero.
+ * a file; `saved` was checked. Free pages are made zero, but in memory that is
+ * borrowed (mem/shared.h), where they must be: nothing is written there.
  */
 int check_received(const struct saved_state *saved, struct mem *mem, struct mf_error *err);
 

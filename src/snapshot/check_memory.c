@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "mem/pagetable.h"
 #include "mem/root.h"
+#include "mem/shared.h"
 #include "snapshot/pages.h"
 #include "snapshot/system.h"
 #include "snapshot/vanish.h"
@@ -199,10 +200,30 @@ static int clear_free_pages(struct check *check)
     return 0;
 }
 
+/* The same of memory that may not be written to yet: they must be zero. Holes are not read. */
+static int check_borrowed_pages(struct check *check)
+{
+    uint64_t next = check->saved->mem_next, page = 0;
+    for (; page < check->mem->end; page++) {
+        if (page < next && page != LAYOUT_PAGE_EMPTY && check->owner[page] != FREE)
+            continue;
+        uint64_t there = mem_shared_next(check->mem, page);
+        if (there > page) {
+            page = there - 1;
+            continue;
+        }
+        if (!snap_bytes_are_zero(mem_at(check->mem, page << PAGE_SHIFT)))
+            return error_set(check->err, MF_E_SNAPSHOT, "the free page %llu is not zero",
+                             (unsigned long long)page);
+    }
+    return 0;
+}
+
 static int check_free_pages(struct check *check)
 {
     if (!check->snapshot)
-        return clear_free_pages(check);
+        return check->mem->kind == MEM_BORROWED ? check_borrowed_pages(check)
+                                                : clear_free_pages(check);
     const struct mem_root *root = check->snapshot->root;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < root->nruns; i++)

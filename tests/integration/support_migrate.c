@@ -61,6 +61,22 @@ static void happen(struct tap *tap)
         shutdown(tap->fd, SHUT_RDWR);
 }
 
+/* When a frame begins that the event is to be in: this is where. The source writes whole frames. */
+static void look_for_frame(struct tap *tap, const uint8_t *data, size_t len)
+{
+    const struct tap_way *way = &tap->ways[TAP_OUT];
+    uint16_t type;
+    if (tap->type == 0 || tap->way != TAP_OUT)
+        return;
+    if (tap->at == 0)
+        tap->at = UINT64_MAX;
+    if (way->bytes != way->next || len < FRAME_HEAD || tap->at != UINT64_MAX)
+        return;
+    memcpy(&type, data, sizeof type);
+    if (type == tap->type && tap->occurrence-- == 0)
+        tap->at = way->bytes + tap->within;
+}
+
 static bool must_wait(struct tap *tap)
 {
     tap->waited = tap->event == TAP_SLOW && !tap->waited;
@@ -71,6 +87,7 @@ static long tap_write(void *context, const void *data, size_t len, int timeout_m
                       struct mf_error *err)
 {
     struct tap *tap = context;
+    look_for_frame(tap, data, len);
     size_t part = before_event(tap, TAP_OUT, len);
     uint8_t flipped;
     if (must_wait(tap))
@@ -208,7 +225,8 @@ void place_call(struct place *place, const char *function, const uint64_t *args,
 {
     struct call *call = malloc(sizeof *call);
     *call = (struct call){.place = place, .function = function, .nargs = nargs};
-    memcpy(call->args, args, nargs * sizeof *args);
+    for (size_t i = 0; i < nargs; i++)
+        call->args[i] = args[i];
     pthread_create(&place->thread, NULL, run_call, call);
 }
 

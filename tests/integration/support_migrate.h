@@ -59,6 +59,11 @@ struct tap {
     enum tap_event event;
     int way;
     uint64_t at;
+    /*
+     * For TAP_OUT, where the number of bytes before is not the same each time: instead of `at`,
+     * `within` bytes into frame `occurrence` (from 0) of this type. 0: `at` counts.
+     */
+    unsigned type, occurrence, within;
     bool happened, waited;
     struct tap_way ways[TAP_WAYS];
     /* If not NULL: all that the source sent, `kept` bytes. */

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "../unit/migrate_table.h"
 #include "backend.h"
 #include "support_migrate.h"
 
@@ -100,7 +101,8 @@ struct kind {
     int compress, postcopy;
 };
 
-static uint64_t busy_args[] = {200};
+/* Long enough that most migrations meet it in its middle. */
+static uint64_t busy_args[] = {20000};
 static uint64_t busy_result;
 
 static struct mf_sandbox *source;
@@ -148,7 +150,7 @@ static void assert_gone(const struct kind *kind)
 static void assert_resumable(const struct kind *kind)
 {
     struct mf_snapshot *snapshot;
-    struct mf_sandbox *again;
+    struct mf_sandbox *again = NULL;
     struct mf_error err;
     struct mf_sandbox_options options = {.size = sizeof options, .backend = backend};
     struct mf_host *host = make_host();
@@ -199,7 +201,8 @@ static void prepare_move(struct move *move, const struct kind *kind, struct tap 
     /* With post-copy: at once; without: without rounds that wait for a guest that writes. */
     move->out.downtime_limit_ns = kind->postcopy ? 1 : 1000 * NS_PER_MS;
     move->out.stall_ns = move->in.stall_ns = 5000 * NS_PER_MS;
-    if (tap->event == TAP_STALL)
+    /* A flipped length makes the peer wait for bytes that never come. */
+    if (tap->event == TAP_STALL || tap->event == TAP_FLIP)
         move->out.stall_ns = move->in.stall_ns = STALL_NS;
 }
 
@@ -234,15 +237,25 @@ static void settle(struct move *move, const struct kind *kind, const struct tap 
     end();
 }
 
-static void fail_at(const struct kind *kind, enum tap_event event, int way, uint64_t at,
+/* Where something happens: in a frame of the source's, or at a byte of the receiver's. */
+struct place_in {
+    int way;
+    uint64_t at;
+    unsigned type, occurrence, within;
+};
+
+static void fail_at(const struct kind *kind, enum tap_event event, const struct place_in *place,
                     unsigned outcomes[3])
 {
     static struct tap tap;
     struct move move;
     memset(&tap, 0, sizeof tap);
     tap.event = event;
-    tap.way = way;
-    tap.at = at;
+    tap.way = place->way;
+    tap.at = place->way == TAP_IN ? place->at : 0;
+    tap.type = place->type;
+    tap.occurrence = place->occurrence;
+    tap.within = place->within;
     begin(kind);
     prepare_move(&move, kind, &tap);
     move_sandbox(source, &move);
@@ -280,20 +293,26 @@ static void finish(const struct kind *kind)
  * At the first byte of a frame, in its head, before its contents, in them, and at its last byte.
  * Of many frames of one type in a row only the first ones.
  */
-static size_t places_of(const struct tap_way *way, uint64_t *places, size_t most)
+static size_t places_of(const struct tap *tap, int way, struct place_in *places, size_t most)
 {
+    const struct tap_way *w = &tap->ways[way];
+    unsigned seen[32] = {0}, in_a_row = 0;
     size_t n = 0;
-    unsigned in_a_row = 0;
-    for (size_t i = 0; i < way->nframes; i++) {
-        const struct tap_frame *frame = &way->frames[i];
+    for (size_t i = 0; i < w->nframes; i++) {
+        const struct tap_frame *frame = &w->frames[i];
+        const uint32_t half = FRAME_HEAD + (frame->bytes - FRAME_HEAD) / 2;
+        const uint32_t within[] = {0, 7, FRAME_HEAD, half, frame->bytes - 1};
         in_a_row = i > 0 && frame->type == frame[-1].type ? in_a_row + 1 : 0;
-        const uint32_t within[] = {0, 7, FRAME_HEAD, FRAME_HEAD + (frame->bytes - FRAME_HEAD) / 2,
-                                   frame->bytes - 1};
         for (size_t k = 0; in_a_row < 2 && k < sizeof within / sizeof within[0]; k++) {
             bool known = k > 0 && within[k] <= within[k - 1];
             if (!known && within[k] < frame->bytes && n < most)
-                places[n++] = frame->at + within[k];
+                places[n++] = (struct place_in){.way = way,
+                                                .at = frame->at + within[k],
+                                                .type = frame->type,
+                                                .occurrence = seen[frame->type % 32],
+                                                .within = within[k]};
         }
+        seen[frame->type % 32]++;
     }
     return n;
 }
@@ -305,7 +324,7 @@ static void fail_everywhere(const struct kind *kind, enum tap_event event, unsig
     static struct tap whole;
     struct move move;
     unsigned outcomes[3] = {0}, fds, threads;
-    uint64_t places[PLACES];
+    struct place_in places[PLACES];
     memset(&whole, 0, sizeof whole);
     begin(kind);
     prepare_move(&move, kind, &whole);
@@ -316,10 +335,10 @@ static void fail_everywhere(const struct kind *kind, enum tap_event event, unsig
     fds = count_entries("/proc/self/fd");
     threads = count_entries("/proc/self/task");
     for (int way = 0; way < TAP_WAYS; way++) {
-        size_t n = places_of(&whole.ways[way], places, PLACES);
+        size_t n = places_of(&whole, way, places, PLACES);
         assert_true(n > 10);
         for (size_t i = 0; i < n; i += step)
-            fail_at(kind, event, way, places[i], outcomes);
+            fail_at(kind, event, &places[i], outcomes);
     }
     finish(kind);
     assert_true(outcomes[MF_MIGRATE_HERE] > 0);
@@ -365,6 +384,68 @@ static void test_postcopy(void **state)
     fail_everywhere(&late, TAP_CUT, 1);
     fail_everywhere(&late, TAP_FLIP, 3);
     fail_everywhere(&late, TAP_STALL, 11);
+}
+
+/* ---- the order of frames ---- */
+
+/* Without what comes as often as it must, and runs of one type as one. */
+static size_t reduce(const unsigned *types, size_t n, unsigned *out)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (types[i] == TABLE_PAGES || types[i] == TABLE_REQUEST)
+            continue;
+        if (kept == 0 || out[kept - 1] != types[i])
+            out[kept++] = types[i];
+    }
+    return kept;
+}
+
+static void compare_side(const struct tap_way *way, const struct step *steps, size_t nsteps)
+{
+    unsigned real[TAP_FRAMES], wanted[64], reduced[TAP_FRAMES], n = 0;
+    for (size_t i = 0; i < way->nframes; i++)
+        real[i] = way->frames[i].type;
+    for (size_t i = 0; i < nsteps; i++)
+        if (steps[i].sends)
+            wanted[n++] = steps[i].frame;
+    size_t nreal = reduce(real, way->nframes, reduced);
+    size_t nwanted = reduce(wanted, n, wanted);
+    assert_int_equal(nreal, nwanted);
+    for (size_t i = 0; i < nreal; i++)
+        assert_int_equal(reduced[i], wanted[i]);
+}
+
+/* What the model (tests/unit/test_migrate_model.c) walks through is what is really said. */
+static bool compare_with_table(const struct kind *kind, const struct table *table)
+{
+    static struct tap tap;
+    struct move move;
+    memset(&tap, 0, sizeof tap);
+    begin(kind);
+    prepare_move(&move, kind, &tap);
+    move.in.find_image = NULL;
+    move_sandbox(source, &move);
+    assert_int_equal(move.outcome, MF_MIGRATE_THERE);
+    /* A guest whose call has just ended has no pages that could come later. */
+    bool as_wanted = tap_saw(&tap, TAP_OUT, TABLE_MISSING) == (kind->postcopy != 0);
+    if (as_wanted) {
+        compare_side(&tap.ways[TAP_OUT], table->steps[SOURCE], table->n[SOURCE]);
+        compare_side(&tap.ways[TAP_IN], table->steps[RECEIVER], table->n[RECEIVER]);
+    }
+    settle(&move, kind, &tap);
+    finish(kind);
+    return as_wanted;
+}
+
+static void test_order(void **state)
+{
+    bool compared = false;
+    (void)state;
+    assert_true(compare_with_table(&idle, &plain));
+    for (int i = 0; postcopy_works && !compared && i < 50; i++)
+        compared = compare_with_table(&late, &post);
+    assert_true(compared || !postcopy_works);
 }
 
 /* ---- cancelling, and others who want something ---- */
@@ -478,6 +559,7 @@ static void test_never_back(void **state)
 /* After a failure it can be snapshotted, and moved. */
 static void test_afterwards(void **state)
 {
+    const struct place_in in_pages = {.way = TAP_OUT, .type = FRAME_PAGES, .within = 100};
     unsigned outcomes[3] = {0};
     static struct tap tap;
     struct move move;
@@ -485,7 +567,7 @@ static void test_afterwards(void **state)
     begin(&idle);
     assert_int_equal(call(source, "check", NULL, 0), 0);
     assert_resumable(&idle);
-    fail_at(&idle, TAP_CUT, TAP_OUT, 5000, outcomes);
+    fail_at(&idle, TAP_CUT, &in_pages, outcomes);
     assert_int_equal(outcomes[MF_MIGRATE_HERE], 1);
     assert_resumable(&idle);
     prepare_move(&move, &idle, &tap);
@@ -616,7 +698,7 @@ int main(void)
         cmocka_unit_test(test_cancel),     cmocka_unit_test(test_meddled),
         cmocka_unit_test(test_paused),     cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_afterwards), cmocka_unit_test(test_limit_survives),
-        cmocka_unit_test(test_stress),
+        cmocka_unit_test(test_stress),      cmocka_unit_test(test_order),
     };
     int failed = cmocka_run_group_tests_name("migrate_faults", tests, set_up, NULL);
     mf_image_close(image);
