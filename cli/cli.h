@@ -63,6 +63,7 @@ int cmd_pause(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_receive(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
 
 /*
  * All options of all commands: X(name, short letter or 0, argument or NULL,

@@ -19,14 +19,11 @@ static int run_program(struct guest *guest, char **args)
     uint64_t begin = guest_begin_phase(guest);
     int result = mf_sandbox_run(guest->sandbox, &status, &guest->err);
     guest->times.run = guest_end_phase(guest, begin);
-    guest_report(guest, "run");
-    if (result == MF_E_MOVED)
-        return moving_finish(&guest->moving, "run", guest->sandbox, NULL, guest->options->json);
     if (result == MF_E_STATE && guest->snapshot != NULL)
         mf_fail(&guest->err, MF_E_ARGUMENT,
                 "%.80s waits for calls; 'mayfly call %.80s FUNCTION [ARG...]' makes one",
                 guest->path, guest->path);
-    return result == MF_OK ? status : guest_fail(guest);
+    return guest_end_run(guest, result, status);
 }
 
 int cmd_run(int argc, char **argv)

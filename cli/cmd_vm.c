@@ -5,9 +5,11 @@
 #include "cli.h"
 #include "control.h"
 #include "interrupt.h"
+#include "moving.h"
 #include "names.h"
 #include "report.h"
 #include "text.h"
+#include "vm_target.h"
 
 #include "machine/host/debug.h"
 #include "machine/host/explain.h"
@@ -34,6 +36,16 @@ struct order {
     bool snapshot_led, name_led; /* they stood before it */
 };
 
+/* What a machine with a name has beside it. */
+struct named {
+    struct vmm_machine *machine; /* NULL: it has none */
+    struct vmm_gate gate;
+    struct moving moving;
+    pthread_t thread; /* when it has moved: serves its streams, or keeps what is left of it */
+    bool has_thread;
+    int status; /* the exit status of what it does elsewhere */
+};
+
 struct vm_session {
     struct cli_options options;
     struct order *orders;
@@ -42,7 +54,7 @@ struct vm_session {
     struct vmm_machine *machines;
     size_t nmachines; /* of them initialised */
     bool *unread;     /* its configuration could not be read */
-    struct vmm_gate *gates;  /* of the machines with a name */
+    struct named *named;     /* one for each machine */
     struct control *control; /* NULL: none has one */
     bool quit_early;  /* the debugger's user */
 };
@@ -143,9 +155,9 @@ static int read_command_line(struct vm_session *session)
     session->orders = calloc(most, sizeof session->orders[0]);
     session->machines = calloc(most, sizeof session->machines[0]);
     session->unread = calloc(most, sizeof session->unread[0]);
-    session->gates = calloc(most, sizeof session->gates[0]);
+    session->named = calloc(most, sizeof session->named[0]);
     if (session->orders == NULL || session->machines == NULL || session->unread == NULL ||
-        session->gates == NULL)
+        session->named == NULL)
         return no_memory(session);
     int status = read_words(session);
     if (status != CLI_GO_ON)
@@ -284,6 +296,7 @@ static int prepare(struct vm_session *session)
     common->snapshots_anywhere = options->anywhere;
     common->delayed_branches = options->delayed_branches;
     common->statistics = options->stats;
+    common->moved = see_off;
     common->no_final_state = !options->json && !options->stats && !options->step;
     common->terminal.names = session->norders > 1;
     common->terminal.output_to_stderr = options->json;
@@ -298,59 +311,42 @@ static int prepare(struct vm_session *session)
 
 /* ---- under names ---- */
 
-static struct mf_sandbox *named_sandbox(void *context)
+static void *finish_move(void *argument)
 {
-    return atomic_load(&((struct vmm_machine *)context)->sandbox);
+    struct named *named = argument;
+    struct mf_sandbox *sandbox = atomic_load(&named->machine->sandbox);
+
+    named->status = moving_finish(&named->moving, "vm", sandbox, false);
+    return NULL;
 }
 
-static uint64_t named_memory(void *context)
+/* Others of this command go on, perhaps on the same thread. */
+static void see_off(struct vmm_machine *machine)
 {
-    return ((const struct vmm_machine *)context)->config.memory_bytes;
-}
+    struct named *named = machine->moved_context;
 
-static void stop_named(void *context)
-{
-    vmm_machine_stop(context);
-}
-
-/* A snapshot of a machine is one that machines can start from: between two turns. */
-static int hold_named(void *context, uint64_t timeout_ns, struct mf_error *err)
-{
-    return vmm_gate_hold(((struct vmm_machine *)context)->gate, timeout_ns, err);
-}
-
-static void release_named(void *context)
-{
-    vmm_gate_release(((struct vmm_machine *)context)->gate);
-}
-
-static const char *state_of_named(void *context)
-{
-    const struct vmm_machine *machine = context;
-
-    return atomic_load(&machine->gate->ended) ? "ended" : NULL;
+    named->has_thread = pthread_create(&named->thread, NULL, finish_move, named) == 0;
+    if (!named->has_thread)
+        finish_move(named);
 }
 
 static int give_name(struct vm_session *session, size_t i, struct mf_error *err)
 {
     struct vmm_machine *machine = &session->machines[i];
-    struct control_target_options target = {
-        .name = session->orders[i].name,
-        .kind = "vm",
-        .sandbox = named_sandbox,
-        .memory_bytes = named_memory,
-        .stop = stop_named,
-        .hold = hold_named,
-        .release = release_named,
-        .state = state_of_named,
-        .context = machine,
-    };
+    struct named *named = &session->named[i];
+    struct control_target_options target;
 
-    int status = vmm_gate_init(&session->gates[i], err);
+    int status = vmm_gate_init(&named->gate, err);
     if (status != MF_OK)
         return status;
-    machine->gate = &session->gates[i];
+    moving_init(&named->moving);
+    named->machine = machine;
+    machine->gate = &named->gate;
     machine->gate->shared = session->options.round_robin;
+    machine->moved_context = named;
+    /* A debugger stays with what it looks at. */
+    vm_target_fill(&target, machine, session->options.step ? NULL : &named->moving);
+    target.name = session->orders[i].name;
     if (session->control == NULL)
         status = control_open(&session->control, err);
     return status == MF_OK ? control_add(session->control, &target, NULL, err) : status;
@@ -380,35 +376,21 @@ static int run_machines(struct vm_session *session)
             session->quit_early = vmm_debug(&session->machines[0]);
         return CLI_GO_ON;
     }
-    if (vmm_schedule(session->machines, session->nmachines, how, &err) != MF_OK)
-        return cli_library_error("vm", session->options.json, &err);
-    return CLI_GO_ON;
+    int status = vmm_schedule(session->machines, session->nmachines, how, &err);
+    for (size_t i = 0; i < session->nmachines; i++) {
+        if (session->named[i].has_thread)
+            pthread_join(session->named[i].thread, NULL);
+    }
+    return status == MF_OK ? CLI_GO_ON : cli_library_error("vm", session->options.json, &err);
 }
 
 /* ---- the end ---- */
 
-static int status_of(const struct vmm_machine *machine)
+static int status_of(const struct vm_session *session, size_t i)
 {
-    switch (machine->outcome) {
-    case VMM_EXITED:
-    case VMM_POWERED_OFF:
-        return machine->io.write_error != 0 ? CLI_HOST_ERROR : machine->exit_code & 0xff;
-    case VMM_FAULTED:
-    case VMM_REFUSED:
-    case VMM_STUCK:
-        return CLI_GUEST_DIED;
-    case VMM_LIMIT:
-        return CLI_LIMIT;
-    case VMM_DEADLINE:
-        return CLI_DEADLINE;
-    case VMM_INTERRUPTED:
-        /* By a signal; otherwise by `mayfly stop`, which stands for one. */
-        return CLI_SIGNALLED + (interrupt_signal() != 0 ? interrupt_signal() : SIGTERM);
-    default:
-        return machine->err.code == MF_OK ? CLI_HOST_ERROR
-               : machine->err.code == MF_E_ARGUMENT ? CLI_HOST_ERROR
-                                                    : report_status(machine->err.code);
-    }
+    const struct vmm_machine *machine = &session->machines[i];
+
+    return machine->outcome == VMM_MOVED ? session->named[i].status : vm_target_status(machine);
 }
 
 static int exit_status(const struct vm_session *session)
@@ -420,7 +402,7 @@ static int exit_status(const struct vm_session *session)
     if (session->quit_early)
         return CLI_OK;
     for (size_t i = 0; i < session->nmachines && status == CLI_OK; i++)
-        status = status_of(&session->machines[i]);
+        status = status_of(session, i);
     return status;
 }
 
@@ -455,12 +437,13 @@ static json_t *statistics_json(const struct vmm_machine *machine)
                      "instructions", counts);
 }
 
-static json_t *machine_json(const struct vmm_machine *machine)
+static json_t *machine_json(const struct vm_session *session, size_t i)
 {
+    const struct vmm_machine *machine = &session->machines[i];
     json_t *object = json_pack("{s:o, s:s, s:i, s:I, s:I}", "name",
                                report_text_json(machine->config.name), "outcome",
                                vmm_outcome_name(machine->outcome), "exit_status",
-                               status_of(machine), "executed", (json_int_t)machine->executed,
+                               status_of(session, i), "executed", (json_int_t)machine->executed,
                                "run_ns", (json_int_t)machine->run_ns);
 
     if (machine->has_state) {
@@ -492,7 +475,7 @@ static int report(const struct vm_session *session)
         return cli_finish(status);
     json_t *machines = json_array();
     for (size_t i = 0; i < session->nmachines; i++)
-        json_array_append_new(machines, machine_json(&session->machines[i]));
+        json_array_append_new(machines, machine_json(session, i));
     return report_print_json(json_pack("{s:o, s:i}", "machines", machines, "exit_status", status),
                              status);
 }
@@ -502,14 +485,16 @@ static void end_session(struct vm_session *session)
     control_close(session->control);
     for (size_t i = 0; i < session->nmachines; i++) {
         vmm_machine_close(&session->machines[i]);
-        if (session->machines[i].gate != NULL)
-            vmm_gate_fini(session->machines[i].gate);
+        if (session->named[i].machine == NULL)
+            continue;
+        moving_fini(&session->named[i].moving);
+        vmm_gate_fini(&session->named[i].gate);
     }
     mf_image_close(session->common.guest);
     free(session->machines);
     free(session->orders);
     free(session->unread);
-    free(session->gates);
+    free(session->named);
     cli_options_fini(&session->options);
 }
 

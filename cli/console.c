@@ -12,6 +12,7 @@
 
 #define MESSAGE_MAX CONSOLE_MESSAGE_MAX
 #define SLICE_MS    100
+#define WAIT_BYTES  4096 /* that are asked for when it is not known how many are wanted */
 #define FOREVER_MS  (-1)
 
 struct head {
@@ -237,12 +238,12 @@ static bool ask(struct console_guest *console, size_t len)
 }
 
 /* Waits a little for a change; the caller is asked again by the library. */
-static void wait_slice(struct console_guest *console)
+static void wait_slice(struct console_guest *console, int timeout_ms)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += SLICE_MS * 1000000;
+    until.tv_nsec += (long)timeout_ms * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_cond_timedwait(&console->changed, &console->lock, &until);
@@ -262,7 +263,7 @@ ssize_t console_guest_read(void *context, void *buf, size_t len)
         return -EINTR;
     pthread_mutex_lock(&console->lock);
     if (console->len == 0 && !console->ended)
-        wait_slice(console);
+        wait_slice(console, SLICE_MS);
     if (console->len > 0) {
         size_t n = len < console->len ? len : console->len;
         memcpy(buf, console->input + console->start, n);
@@ -274,6 +275,20 @@ ssize_t console_guest_read(void *context, void *buf, size_t len)
     }
     pthread_mutex_unlock(&console->lock);
     return got;
+}
+
+bool console_guest_wait(void *context, int timeout_ms)
+{
+    struct console_guest *console = context;
+
+    if (timeout_ms == 0)
+        ask(console, WAIT_BYTES);
+    pthread_mutex_lock(&console->lock);
+    if (console->len == 0 && !console->ended && timeout_ms > 0)
+        wait_slice(console, timeout_ms);
+    bool ready = console->len > 0 || console->ended;
+    pthread_mutex_unlock(&console->lock);
+    return ready;
 }
 
 ssize_t console_guest_write(void *context, int fd, const void *buf, size_t len)
@@ -388,9 +403,11 @@ void console_relay(struct console_guest *console, struct transport_connection *o
 void console_guest_break(struct console_guest *console)
 {
     pthread_mutex_lock(&console->lock);
+    console->broken = console->ended = true;
     if (console->onward != NULL)
         transport_shutdown(console->onward);
     pthread_mutex_unlock(&console->lock);
+    transport_shutdown(console->connection);
 }
 
 void console_guest_close(struct console_guest *console)

@@ -56,6 +56,12 @@ ssize_t console_guest_read(void *context, void *buf, size_t len);
 ssize_t console_guest_write(void *context, int fd, const void *buf, size_t len);
 
 /*
+ * For a guest that is not kept waiting for its input. True: console_guest_read has an answer at
+ * once. `timeout_ms` 0: asks the user for input if there is none; 1 to 1000: waits so long for it.
+ */
+bool console_guest_wait(void *context, int timeout_ms);
+
+/*
  * What has to go with a guest that stands still and moves on: input that nobody has read, and
  * what was asked for. console_guest_load takes it at the other side before the guest runs there;
  * MF_E_PEER: it cannot be.
@@ -64,6 +70,12 @@ ssize_t console_guest_write(void *context, int fd, const void *buf, size_t len);
 size_t console_guest_save(struct console_guest *console, uint8_t state[CONSOLE_STATE_MAX]);
 int console_guest_load(struct console_guest *console, const uint8_t *state, size_t len,
                        struct mf_error *err);
+
+/*
+ * For a guest that is not kept waiting for its input: asks for some, and waits until it is there
+ * or has ended, `timeout_ms` (of at most 1000) at most. True: console_guest_read has an answer.
+ */
+bool console_guest_wait(void *context, int timeout_ms);
 
 /* Says how it ended; failures do not matter. */
 void console_guest_end(struct console_guest *console, int code, int status, const char *text);

@@ -6,6 +6,7 @@
 #include "moving.h"
 #include "report.h"
 #include "snapfile.h"
+#include "upgrade.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -217,6 +218,14 @@ const struct control_command control_commands[] = {
                  {"psk", CONTROL_STRING, false}},
         .run = moving_run,
         .state = "migrating",
+    },
+    {
+        .name = "upgrade",
+        .help = "hand it to a newly started mayfly on this host",
+        .takes_target = true,
+        .keys = {{"binary", CONTROL_STRING, false}},
+        .run = upgrade_run,
+        .state = "upgrading",
     },
 };
 

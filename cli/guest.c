@@ -7,6 +7,7 @@
 #include "names.h"
 #include "snapfile.h"
 #include "text.h"
+#include "upgrade.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -153,15 +154,31 @@ static bool guest_can_move(const struct guest *guest)
     return strcmp(guest->command, "run") == 0;
 }
 
+/*
+ * Memory that can be handed over has a file of its own, so that pages of a snapshot would have to
+ * be copied there: such a guest starts fast instead.
+ */
+static bool guest_can_be_handed_over(const struct guest *guest)
+{
+    return guest->options->name != NULL && guest_can_move(guest) && guest->snapshot == NULL;
+}
+
 static void stop_named(void *context)
 {
     (void)context;
     interrupt_raise(SIGTERM);
 }
 
-/* Makes it known before it runs. Nothing of it changes until guest_fini has closed the control. */
-static int give_name(struct guest *guest)
+int guest_open_control(struct guest *guest, struct mf_error *err)
 {
+    return control_open(&guest->control, err);
+}
+
+/* Makes it known before it runs. Nothing of it changes until guest_fini has closed the control. */
+int guest_publish(struct guest *guest)
+{
+    if (guest_can_be_handed_over(guest))
+        guest->moving.binary = upgrade_own_binary();
     struct control_target_options target = {
         .name = guest->options->name,
         .kind = guest->command,
@@ -172,8 +189,7 @@ static int give_name(struct guest *guest)
         .context = guest,
     };
 
-    int status = control_open(&guest->control, &guest->err);
-    return status == MF_OK ? control_add(guest->control, &target, NULL, &guest->err) : status;
+    return control_add(guest->control, &target, NULL, &guest->err);
 }
 
 int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
@@ -194,6 +210,8 @@ int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
         status = names_check(given->name, &guest->err);
     if (status != MF_OK)
         return status;
+    if (guest_can_be_handed_over(guest))
+        options.flags = MF_SANDBOX_SHARED_MEMORY;
     guestio_init(&guest->io, &options.io);
     status = interrupt_init(&guest->err);
     if (status != MF_OK)
@@ -213,7 +231,10 @@ int guest_create(struct guest *guest, char **args, uint64_t input_bytes,
         text_print_line_safe(stderr, mf_sandbox_backend_reason(guest->sandbox));
         fputc('\n', stderr);
     }
-    return given->name != NULL ? give_name(guest) : MF_OK;
+    if (given->name == NULL)
+        return MF_OK;
+    status = guest_open_control(guest, &guest->err);
+    return status == MF_OK ? guest_publish(guest) : status;
 }
 
 int guest_start(struct guest *guest)
@@ -265,17 +286,38 @@ void guest_report(const struct guest *guest, const char *phase)
         report_time_line(&guest->times, phase);
 }
 
-void guest_fini(struct guest *guest)
+int guest_end_run(struct guest *guest, int result, int status)
+{
+    enum moving_state where;
+
+    guest_report(guest, "run");
+    if (result != MF_E_MOVED)
+        return result == MF_OK ? status : guest_fail(guest);
+    where = moving_wait(&guest->moving);
+    if (where == MOVING_THERE || where == MOVING_HANDED)
+        guest_drop(guest);
+    return where == MOVING_HANDED
+               ? upgrade_relay(&guest->moving)
+               : moving_finish(&guest->moving, guest->command, guest->sandbox,
+                               guest->options->json);
+}
+
+void guest_drop(struct guest *guest)
 {
     control_close(guest->control);
-    moving_fini(&guest->moving);
     interrupt_watch(NULL);
     mf_sandbox_destroy(guest->sandbox);
+    guest->control = NULL;
+    guest->sandbox = NULL;
+}
+
+void guest_fini(struct guest *guest)
+{
+    guest_drop(guest);
+    moving_fini(&guest->moving);
     if (guest->snapshot == NULL)
         mf_image_close(guest->image);
     mf_snapshot_close(guest->snapshot);
-    guest->control = NULL;
-    guest->sandbox = NULL;
     guest->image = NULL;
     guest->snapshot = NULL;
 }

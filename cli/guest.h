@@ -65,6 +65,19 @@ int guest_fail(struct guest *guest);
 /* Prints --verbose or --time. `phase` names times.run. */
 void guest_report(const struct guest *guest, const char *phase);
 
+/*
+ * The end of a program's run, which came back with `result` and the program's `status`: reports it,
+ * and when the guest has gone elsewhere does what is left to do here. Returns the exit status.
+ */
+int guest_end_run(struct guest *guest, int result, int status);
+
+/* What guest_create does with --name, in two steps: opens the control, and is known by its name. */
+int guest_open_control(struct guest *guest, struct mf_error *err);
+int guest_publish(struct guest *guest);
+
+/* The guest has left: gives its memory and its name back before guest_fini does. */
+void guest_drop(struct guest *guest);
+
 /* Ends sandbox, image and snapshot; half-made guests are allowed. */
 void guest_fini(struct guest *guest);
 

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -20,6 +22,8 @@ static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 static _Atomic(struct mf_sandbox *) watched;
 static atomic_int received;
 static int wake_pipe[2] = {-1, -1};
+/* Held by threads, not by handlers, while they are inside of the sandbox. */
+static pthread_mutex_t watch_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void interrupt_raise(int number)
 {
@@ -64,11 +68,58 @@ void interrupt_watch(struct mf_sandbox *sandbox)
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         sigaddset(&set, signals[i]);
     sigprocmask(SIG_BLOCK, &set, &before);
+    pthread_mutex_lock(&watch_lock);
     atomic_store(&watched, sandbox);
+    pthread_mutex_unlock(&watch_lock);
     sigprocmask(SIG_SETMASK, &before, NULL);
     /* A signal that came while there was nothing to stop. */
     if (sandbox != NULL && atomic_load(&received) != 0)
         mf_sandbox_interrupt(sandbox);
+}
+
+static bool is_ours(int number)
+{
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (signals[i] == number)
+            return true;
+    return false;
+}
+
+static void *follow(void *argument)
+{
+    struct pollfd p = {.fd = (int)(intptr_t)argument, .events = POLLIN};
+    ssize_t n = -1;
+
+    do {
+        uint8_t number = SIGTERM;
+        if (poll(&p, 1, -1) < 0 && errno == EINTR)
+            continue;
+        n = read(p.fd, &number, 1);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
+            n = 1;
+            continue;
+        }
+        pthread_mutex_lock(&watch_lock);
+        interrupt_raise(is_ours(number) ? number : SIGTERM);
+        pthread_mutex_unlock(&watch_lock);
+    } while (n > 0);
+    return NULL;
+}
+
+int interrupt_follow(int fd, struct mf_error *err)
+{
+    sigset_t all, before;
+    pthread_t thread;
+
+    /* Signals are for the thread that runs the guest. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int error = pthread_create(&thread, NULL, follow, (void *)(intptr_t)fd);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return mf_fail(err, MF_E_SYSTEM, "cannot start a thread: %s", strerror(error));
+    pthread_detach(thread);
+    return MF_OK;
 }
 
 int interrupt_signal(void)

@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 #include "text.h"
+#include "upgrade.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -142,6 +143,17 @@ static const struct cli_command commands[] = {
         .options = CLI_OPT_DOWNTIME_LIMIT | CLI_OPT_TIMEOUT | CLI_OPT_POSTCOPY | CLI_OPT_COMPRESS |
                    CLI_OPT_FOLLOW | CLI_OPT_CANCEL | CLI_OPT_OUTPUT | CLI_OPT_CERT | CLI_OPT_KEY |
                    CLI_OPT_CA | CLI_OPT_PSK_FILE | CLI_OPT_INSECURE | CLI_OPT_JSON | CLI_OPT_HELP,
+    },
+    {
+        .name = "upgrade",
+        .run = cmd_upgrade,
+        .synopsis = "[OPTION...] NAME [BINARY]",
+        .summary = "Have a running program go on in a newly started mayfly.",
+        .details = "NAME is of 'mayfly run --name'. BINARY is the mayfly to start, by default the\n"
+                   "file that runs it now, which may have been replaced. Its memory is not copied.\n"
+                   "When anything fails it goes on where it is. The older process stays, passes\n"
+                   "signals on, and ends as the newer one does.\n",
+        .options = CLI_OPT_JSON | CLI_OPT_HELP,
     },
     {
         .name = "vm",
@@ -308,6 +320,8 @@ int main(int argc, char **argv)
         return print_help();
     if (strcmp(name, "--version") == 0)
         return print_version();
+    if (strcmp(name, UPGRADE_TAKE_OVER) == 0 && argc == 2)
+        return upgrade_take_over();
     if (strcmp(name, "help") == 0)
         return help(argc - 1, argv + 1);
     const struct cli_command *command = cli_command_find(name);

@@ -22,6 +22,7 @@ void moving_init(struct moving *moving)
 {
     pthread_mutex_init(&moving->lock, NULL);
     pthread_cond_init(&moving->changed, NULL);
+    moving->child_fd = -1;
 }
 
 void moving_fini(struct moving *moving)
@@ -29,8 +30,12 @@ void moving_fini(struct moving *moving)
     transport_close(moving->console);
     free(moving->where);
     free(moving->fallback);
+    free(moving->binary);
+    if (moving->child_fd >= 0)
+        close(moving->child_fd);
     moving->console = NULL;
-    moving->where = moving->fallback = NULL;
+    moving->where = moving->fallback = moving->binary = NULL;
+    moving->child_fd = -1;
     pthread_cond_destroy(&moving->changed);
     pthread_mutex_destroy(&moving->lock);
 }
@@ -55,6 +60,9 @@ struct trip {
     struct transport_connection *connection, *console;
     char token[MOVING_TOKEN + 1];
     char *label;
+    uint8_t *state; /* of the console further up */
+    uint8_t *joined; /* that and the part's */
+    bool follow, paused, nameless, part_begun;
     struct mf_migrate_progress summary;
     enum mf_migrate_outcome outcome;
 };
@@ -83,6 +91,9 @@ static int read_request(struct trip *trip, struct mf_error *err)
         .psk_file = get_text(trip, "psk"),
         .insecure = get_flag(trip, "insecure"),
     };
+    /* Who follows it up to here goes on doing so. */
+    trip->follow = get_flag(trip, "follow") || trip->moving->upstream != NULL;
+    trip->paused = control_operation_is_paused(trip->operation);
     return transport_address_parse(get_text(trip, "address"), &trip->address, err);
 }
 
@@ -155,6 +166,8 @@ static int make_label(struct trip *trip, struct mf_error *err)
 
     if (label != NULL && trip->token[0] != '\0')
         json_object_set_new(label, "console", json_string(trip->token));
+    if (label != NULL && trip->paused)
+        json_object_set_new(label, "paused", json_true());
     trip->label = label != NULL ? json_dumps(label, JSON_COMPACT) : NULL;
     json_decref(label);
     return trip->label != NULL ? MF_OK : mf_fail(err, MF_E_NO_MEMORY, "out of memory");
@@ -186,6 +199,75 @@ static int tell_progress(void *context, const struct mf_migrate_progress *progre
     return control_operation_cancelled(trip->operation);
 }
 
+/* Both in one piece; see moving_split_state. */
+static int join_states(struct trip *trip, size_t console_len, const void *part, size_t part_len,
+                       const void **data, size_t *len, struct mf_error *err)
+{
+    uint32_t size = (uint32_t)console_len;
+    uint8_t *all = malloc(sizeof size + console_len + part_len);
+
+    if (all == NULL)
+        return mf_fail(err, MF_E_NO_MEMORY, "out of memory");
+    memcpy(all, &size, sizeof size);
+    memcpy(all + sizeof size, trip->state, console_len);
+    memcpy(all + sizeof size + console_len, part, part_len);
+    free(trip->joined);
+    trip->joined = all;
+    *data = all;
+    *len = sizeof size + console_len + part_len;
+    return MF_OK;
+}
+
+/*
+ * The guest stands still, and the commit comes next: from now on its name may be the receiver's,
+ * if that is on this host. Input that was read for it goes with it.
+ */
+static int give_state(void *context, const void **data, size_t *len, struct mf_error *err)
+{
+    struct trip *trip = context;
+    const void *part = NULL;
+    size_t part_len = 0, console_len = 0;
+    int status = trip->part_begun
+                     ? trip->moving->part->state(trip->moving->part_context, &part, &part_len, err)
+                     : MF_OK;
+
+    if (status != MF_OK)
+        return status;
+    if (!trip->nameless)
+        control_operation_drop_name(trip->operation);
+    trip->nameless = true;
+    if (trip->moving->upstream != NULL)
+        console_len = console_guest_save(trip->moving->upstream, trip->state);
+    if (trip->part_begun)
+        return join_states(trip, console_len, part, part_len, data, len, err);
+    *len = console_len;
+    *data = trip->state;
+    return MF_OK;
+}
+
+int moving_split_state(const void *data, size_t len, size_t *console_len, struct mf_error *err)
+{
+    uint32_t size = 0;
+
+    if (len >= sizeof size)
+        memcpy(&size, data, sizeof size);
+    if (len < sizeof size || size > len - sizeof size)
+        return mf_fail(err, MF_E_PEER, "what came with the sandbox is cut off");
+    *console_len = size;
+    return MF_OK;
+}
+
+static int begin_part(struct trip *trip, struct mf_error *err)
+{
+    const struct moving *moving = trip->moving;
+
+    if (moving->part == NULL)
+        return MF_OK;
+    int status = moving->part->begin(moving->part_context, err);
+    trip->part_begun = status == MF_OK;
+    return status;
+}
+
 static int move(struct trip *trip, struct mf_error *err)
 {
     struct mf_migrate_options options = {
@@ -196,11 +278,16 @@ static int move(struct trip *trip, struct mf_error *err)
         .compress = get_flag(trip, "compress"),
         .label = trip->label,
         .label_len = strlen(trip->label),
+        .state = give_state,
         .progress = tell_progress,
         .context = trip,
+        .paused = trip->paused,
     };
     struct mf_channel channel;
 
+    trip->state = malloc(CONSOLE_STATE_MAX);
+    if (trip->state == NULL)
+        return mf_fail(err, MF_E_NO_MEMORY, "out of memory");
     transport_channel(trip->connection, &channel);
     trip->summary.size = sizeof trip->summary;
     return mf_migrate_out(control_operation_sandbox(trip->operation), &channel, &options,
@@ -228,22 +315,39 @@ static int keep(struct trip *trip, struct mf_error *err)
     if (saved)
         return mf_fail(err, why.code,
                        "%.100s. The receiver may be running it: look there. If it is not, "
-                       "'mayfly resume %.60s' goes on",
-                       why.message, path);
+                       "'%s %.60s' goes on",
+                       why.message, moving->part != NULL ? moving->part->resume : "mayfly resume",
+                       path);
     return mf_fail(err, why.code,
                    "%.80s. The receiver may be running it. %.40s could not be written (%.60s); "
                    "process %ld tries on",
                    why.message, path, failed.message, (long)getpid());
 }
 
+/* Somebody who took its name while it was about to leave keeps it. */
+static void reclaim_name(struct trip *trip)
+{
+    struct mf_error err;
+
+    if (!trip->nameless || control_operation_claim_name(trip->operation, &err) == MF_OK)
+        return;
+    fprintf(stderr, "mayfly: %s goes on here without its name: ",
+            control_operation_name(trip->operation));
+    text_print_line_safe(stderr, err.message);
+    fputc('\n', stderr);
+}
+
 static int settle(struct trip *trip, int status, struct mf_error *err)
 {
     struct moving *moving = trip->moving;
+    enum mf_migrate_outcome outcome = status == MF_OK ? MF_MIGRATE_THERE : trip->outcome;
 
-    switch (status == MF_OK ? MF_MIGRATE_THERE : trip->outcome) {
+    if (trip->part_begun)
+        moving->part->end(moving->part_context, outcome != MF_MIGRATE_HERE);
+    switch (outcome) {
     case MF_MIGRATE_THERE:
         pthread_mutex_lock(&moving->lock);
-        moving->where = strdup(transport_peer(trip->connection));
+        moving->where = strdup(get_text(trip, "address"));
         moving->console = trip->console;
         trip->console = NULL;
         pthread_mutex_unlock(&moving->lock);
@@ -252,6 +356,7 @@ static int settle(struct trip *trip, int status, struct mf_error *err)
     case MF_MIGRATE_UNKNOWN:
         return keep(trip, err);
     case MF_MIGRATE_HERE:
+        reclaim_name(trip);
         break;
     }
     set_state(moving, MOVING_NOT);
@@ -271,7 +376,9 @@ int moving_run(struct control_operation *operation, json_t **result, struct mf_e
     int status = read_request(&trip, err);
 
     set_state(trip.moving, MOVING_GOING);
-    if (status == MF_OK && get_flag(&trip, "follow"))
+    if (status == MF_OK)
+        status = begin_part(&trip, err);
+    if (status == MF_OK && trip.follow)
         status = connect_console(&trip, err);
     if (status == MF_OK)
         status = make_label(&trip, err);
@@ -285,6 +392,8 @@ int moving_run(struct control_operation *operation, json_t **result, struct mf_e
     transport_close(trip.connection);
     transport_close(trip.console);
     free(trip.label);
+    free(trip.state);
+    free(trip.joined);
     return status;
 }
 
@@ -321,14 +430,13 @@ static int keep_trying(struct moving *moving, const char *command, struct mf_san
     return CLI_OK;
 }
 
-static int follow(struct moving *moving, const char *command, struct console_guest *upstream,
-                  bool json)
+static int follow(struct moving *moving, const char *command, bool json)
 {
     struct mf_error err;
     int status = CLI_OK;
 
-    if (upstream != NULL) {
-        console_relay(upstream, moving->console);
+    if (moving->upstream != NULL) {
+        console_relay(moving->upstream, moving->console);
         return CLI_OK;
     }
     if (console_user_serve(moving->console, interrupt_fd(), &status, &err) == MF_OK)
@@ -344,22 +452,27 @@ static void say_kept(const struct moving *moving, const char *command)
                     "the guest. Here its state is in %s\n", command, moving->fallback);
 }
 
-int moving_finish(struct moving *moving, const char *command, struct mf_sandbox *sandbox,
-                  struct console_guest *upstream, bool json)
+enum moving_state moving_wait(struct moving *moving)
 {
-    int status = CLI_OK;
-
     pthread_mutex_lock(&moving->lock);
     while (moving->state == MOVING_GOING)
         pthread_cond_wait(&moving->changed, &moving->lock);
     enum moving_state state = moving->state;
     pthread_mutex_unlock(&moving->lock);
+    return state;
+}
+
+int moving_finish(struct moving *moving, const char *command, struct mf_sandbox *sandbox,
+                  bool json)
+{
+    enum moving_state state = moving_wait(moving);
+    int status = CLI_OK;
 
     if (state == MOVING_THERE && moving->console != NULL)
-        return follow(moving, command, upstream, json);
-    if (upstream != NULL)
-        console_guest_end(upstream, MF_E_MOVED, 0,
-                          "the guest has moved on from where it was followed to");
+        return follow(moving, command, json);
+    if (moving->upstream != NULL)
+        console_guest_end(moving->upstream, MF_E_MOVED, 0,
+                          "the guest was lost when it moved on from where it was followed to");
     if (state == MOVING_UNKNOWN)
         status = keep_trying(moving, command, sandbox, json);
     if (state == MOVING_THERE) {

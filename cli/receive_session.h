@@ -8,16 +8,20 @@
 
 #include "cli.h"
 #include "control.h"
+#include "moving.h"
 #include "transport.h"
 
 #include <pthread.h>
 
 #define RECEIVER_CONSOLES 16
 
+/* Connections at once; more are closed. Whoever says nothing has one for 10 s. */
+#define RECEIVER_SESSIONS 512
+
 /* A console that waits. */
 struct waiting_console {
     struct transport_connection *connection; /* NULL: none */
-    char token[40];
+    char token[MOVING_TOKEN + 1];
     uint64_t since_ns;
 };
 
@@ -36,7 +40,6 @@ struct receiver {
     unsigned sessions;    /* connections that are served */
     unsigned running;     /* of them sandboxes */
     unsigned most;        /* sandboxes at once */
-    uint64_t received;    /* in all */
     bool stopping;
     struct waiting_console consoles[RECEIVER_CONSOLES];
     struct session *first; /* all that run */

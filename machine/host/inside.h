@@ -4,6 +4,12 @@
 
 #include "machine/host/machine.h"
 
+/* Makes the sandbox the machine's, wherever it stands: at its beginning or in a run(). */
+void vmm_machine_take(struct vmm_machine *machine, struct mf_sandbox *sandbox);
+
+/* Fills machine->host with the functions that the guest program calls. */
+int vmm_machine_make_host(struct vmm_machine *machine);
+
 /* Calls an exported function; `result` may be NULL. Errors are in machine->err. */
 int inside_call(struct vmm_machine *machine, const char *function, const struct mf_value *args,
                 size_t nargs, struct mf_value *result);

@@ -286,7 +286,7 @@ void vmm_io_receive(struct vmm_io *io, struct vmm_terminal *terminal, const char
     io->name = name;
     io->remote = remote;
     io->input = remote != NULL ? STDIN_FILENO : -1;
-    io->output = STDOUT_FILENO;
+    io->output = terminal->output_to_stderr ? STDERR_FILENO : STDOUT_FILENO;
     io->trace = STDERR_FILENO;
     io->prefix[STDOUT_FILENO] = io->prefix[STDERR_FILENO] = terminal->names;
 }

@@ -6,6 +6,7 @@
 
 #include "machine/host/explain.h"
 #include "machine/host/inside.h"
+#include "machine/host/move.h"
 #include "machine/host/program.h"
 #include "machine/host/snapshot.h"
 #include "machine/image.h"
@@ -122,7 +123,7 @@ static int open_disk(struct vmm_machine *machine)
     return MF_OK;
 }
 
-static int make_host(struct vmm_machine *machine)
+int vmm_machine_make_host(struct vmm_machine *machine)
 {
     struct mf_error *err = &machine->err;
 
@@ -165,8 +166,14 @@ static int send_program(struct vmm_machine *machine)
     return status;
 }
 
-static void take_sandbox(struct vmm_machine *machine, struct mf_sandbox *sandbox)
+void vmm_machine_take(struct vmm_machine *machine, struct mf_sandbox *sandbox)
 {
+    struct mf_stats stats = {.size = sizeof stats};
+
+    mf_sandbox_get_stats(sandbox, &stats);
+    machine->calls_before = stats.calls;
+    atomic_store(&machine->calls, 0);
+    machine->resumes = mf_sandbox_stopped(sandbox) == MF_STOPPED_CALL;
     atomic_store(&machine->sandbox, sandbox);
 }
 
@@ -190,7 +197,7 @@ static int start_cold(struct vmm_machine *machine)
                                    &machine->err);
     if (status != MF_OK)
         return status;
-    take_sandbox(machine, sandbox);
+    vmm_machine_take(machine, sandbox);
     status = mf_sandbox_start(sandbox, &machine->err);
     if (status == MF_OK)
         status = inside_call(machine, "configure", &arg, 1, NULL);
@@ -216,8 +223,11 @@ static int start_warm(struct vmm_machine *machine, const char *path)
                                     &machine->err);
     if (status != MF_OK)
         return status;
-    take_sandbox(machine, sandbox);
-    return vmm_machine_check(machine, path);
+    vmm_machine_take(machine, sandbox);
+    /* One that a migration left in the middle of a turn answers no other call before its end. */
+    machine->unchecked = machine->resumes;
+    machine->turn = UINT64_MAX;
+    return machine->resumes ? MF_OK : vmm_machine_check(machine, path);
 }
 
 /* Cold, or from the snapshot that the configuration or the command line names. */
@@ -282,7 +292,7 @@ static void note_end(struct vmm_machine *machine)
         atomic_store(&machine->gate->ended, true);
 }
 
-int vmm_machine_open(struct vmm_machine *machine)
+static int open_machine(struct vmm_machine *machine)
 {
     int status = vmm_io_open(&machine->io, &machine->common->terminal, &machine->config,
                              machine->gets_input, &machine->err);
@@ -294,11 +304,22 @@ int vmm_machine_open(struct vmm_machine *machine)
     if (status == MF_OK)
         status = open_disk(machine);
     if (status == MF_OK)
-        status = make_host(machine);
+        status = vmm_machine_make_host(machine);
     if (status == MF_OK)
         status = start(machine);
-    if (status == MF_OK && (machine->common->trace || machine->config.trace))
-        status = vmm_machine_set_trace(machine, true);
+    bool trace = machine->common->trace || machine->config.trace;
+    return status == MF_OK && trace && !machine->resumes ? vmm_machine_set_trace(machine, true)
+                                                         : status;
+}
+
+int vmm_machine_open(struct vmm_machine *machine)
+{
+    /* Whoever would move it waits for the end of this as for that of a turn. */
+    if (machine->gate != NULL)
+        vmm_gate_enter(machine->gate);
+    int status = open_machine(machine);
+    if (machine->gate != NULL)
+        vmm_gate_leave(machine->gate);
     if (status != MF_OK) {
         machine->outcome =
             status == MF_E_INTERRUPTED ? VMM_INTERRUPTED : VMM_FAILED;
@@ -331,6 +352,7 @@ static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
     bool well = outcome == VMM_EXITED || outcome == VMM_POWERED_OFF;
 
     machine->outcome = outcome;
+    note_end(machine);
     machine->has_state = outcome != VMM_FAILED && atomic_load(&machine->sandbox) != NULL &&
                          !(well && machine->common->no_final_state) &&
                          vmm_machine_state(machine, &machine->state) == MF_OK;
@@ -344,7 +366,6 @@ static enum vmm_turn end(struct vmm_machine *machine, enum vmm_outcome outcome)
                 strerror(machine->io.write_error));
         vmm_io_say(&machine->io, "%s", machine->err.message);
     }
-    note_end(machine);
     return VMM_ENDED;
 }
 
@@ -357,8 +378,24 @@ static enum vmm_turn end_badly(struct vmm_machine *machine, enum vmm_outcome out
     return VMM_ENDED;
 }
 
+/* It goes on elsewhere, with the beginnings of lines that it has written here. */
+static enum vmm_turn depart(struct vmm_machine *machine)
+{
+    for (int stream = 0; stream < 3; stream++)
+        machine->io.lines[stream].len = 0;
+    machine->outcome = VMM_MOVED;
+    machine->err.code = MF_OK;
+    note_end(machine);
+    if (machine->common->moved != NULL)
+        machine->common->moved(machine);
+    return VMM_ENDED;
+}
+
 static enum vmm_turn fail(struct vmm_machine *machine)
 {
+    if (machine->err.code == MF_E_MOVED && machine->gate != NULL &&
+        (vmm_gate_is_moving(machine->gate) || vmm_gate_has_moved(machine->gate)))
+        return depart(machine);
     if (machine->err.code == MF_E_INTERRUPTED) {
         end(machine, VMM_INTERRUPTED);
         vmm_io_say(&machine->io, "interrupted in the middle of an instruction");
@@ -374,6 +411,10 @@ static enum vmm_turn save(struct vmm_machine *machine)
 {
     char *path;
 
+    /* During a migration there is none: it is taken afterwards, wherever that is. */
+    machine->stop_waits = machine->gate != NULL && vmm_gate_is_moving(machine->gate);
+    if (machine->stop_waits)
+        return VMM_HELD;
     vmm_io_flush(&machine->io);
     int status = snapshot_resolve(machine, machine->stop.text, &path);
     if (status == MF_OK)
@@ -395,6 +436,9 @@ static enum vmm_turn wait_for_input(struct vmm_machine *machine)
     if (same && vmm_io_wait(&machine->io, 0))
         return end_badly(machine, VMM_STUCK, machine->stop.pc,
                          "waits for an interrupt that can never come");
+    /* What is remote is asked for here, and nowhere out of a turn. */
+    if (machine->io.remote != NULL)
+        vmm_io_wait(&machine->io, 0);
     machine->waited = true;
     machine->waited_reads = machine->io.reads;
     vmm_io_flush(&machine->io);
@@ -432,21 +476,27 @@ static enum vmm_turn handle_stop(struct vmm_machine *machine)
     return VMM_ENDED;
 }
 
+/* Ends it when somebody wants that. */
+static bool is_stopped(struct vmm_machine *machine)
+{
+    const struct vmm_common *common = machine->common;
+    bool stopped = machine->gate != NULL && atomic_load(&machine->gate->stopping);
+
+    if (!stopped && !atomic_load(&common->stopping) &&
+        (common->signalled == NULL || !common->signalled()))
+        return false;
+    end(machine, VMM_INTERRUPTED);
+    vmm_machine_report(machine, machine->has_state ? machine->state.pc : machine->stop.pc,
+                       "interrupted");
+    return true;
+}
+
 /* The instructions of this turn, and the limits that end it before it begins. */
 static bool limit_turn(struct vmm_machine *machine, uint64_t *instructions)
 {
     uint64_t max = machine->config.max_instructions != 0 ? machine->config.max_instructions
                                                          : machine->common->max_instructions;
 
-    const struct vmm_common *common = machine->common;
-    bool stopped = machine->gate != NULL && atomic_load(&machine->gate->stopping);
-    if (stopped || atomic_load(&common->stopping) ||
-        (common->signalled != NULL && common->signalled())) {
-        end(machine, VMM_INTERRUPTED);
-        vmm_machine_report(machine, machine->has_state ? machine->state.pc : machine->stop.pc,
-                           "interrupted");
-        return false;
-    }
     if (max != 0 && machine->executed >= max) {
         end_badly(machine, VMM_LIMIT, machine->stop.pc, "its limit of instructions is reached");
         return false;
@@ -475,17 +525,44 @@ static void learn_speed(struct vmm_machine *machine, uint64_t instructions, uint
         machine->chunk /= 2;
 }
 
+/* Its run(), or the rest of the one that it was stopped in. */
+static int run_inside(struct vmm_machine *machine, uint64_t instructions)
+{
+    bool resumes = machine->resumes;
+
+    machine->resumes = false;
+    machine->turn = instructions;
+    atomic_store(&machine->in_run, true);
+    int status = resumes ? inside_resume(machine, instructions, &machine->stop)
+                         : inside_run(machine, instructions, &machine->stop);
+    if (status == MF_OK)
+        machine->executed += machine->stop.executed;
+    atomic_store(&machine->in_run, false);
+    if (status == MF_OK && machine->unchecked)
+        status = vmm_machine_check(machine, machine->config.snapshot);
+    machine->unchecked = false;
+    return status;
+}
+
 static enum vmm_turn take_turn(struct vmm_machine *machine, uint64_t instructions)
 {
-    if (!limit_turn(machine, &instructions))
+    if (machine->gate != NULL && vmm_gate_has_moved(machine->gate))
+        return depart(machine);
+    /* One in the middle of a turn comes to its end first: no limit holds before. */
+    if (machine->resumes)
+        instructions = machine->turn;
+    else if (is_stopped(machine))
+        return VMM_ENDED;
+    else if (machine->stop_waits)
+        return save(machine);
+    else if (!limit_turn(machine, &instructions))
         return VMM_ENDED;
     uint64_t begin = now_ns();
-    int status = inside_run(machine, instructions, &machine->stop);
+    int status = run_inside(machine, instructions);
     uint64_t ns = now_ns() - begin;
     machine->run_ns += ns;
     if (status != MF_OK)
         return fail(machine);
-    machine->executed += machine->stop.executed;
     if (machine->stop.executed > 0)
         machine->waited = false;
     learn_speed(machine, instructions, ns);
@@ -500,7 +577,20 @@ enum vmm_turn vmm_machine_turn(struct vmm_machine *machine, uint64_t instruction
         return VMM_HELD;
     enum vmm_turn turn = take_turn(machine, instructions);
     vmm_gate_leave(machine->gate);
+    if (turn == VMM_HELD && !machine->gate->shared)
+        vmm_gate_await_move(machine->gate);
     return turn;
+}
+
+void vmm_machine_run(struct vmm_machine *machine)
+{
+    for (;;) {
+        enum vmm_turn turn = vmm_machine_turn(machine, UINT64_MAX);
+        if (turn == VMM_ENDED)
+            return;
+        if (turn == VMM_WAITS)
+            vmm_machine_wait(machine, -1);
+    }
 }
 
 void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms)
@@ -535,13 +625,14 @@ const char *vmm_outcome_name(enum vmm_outcome outcome)
         [VMM_READY] = "ready",       [VMM_EXITED] = "exited",   [VMM_POWERED_OFF] = "powered-off",
         [VMM_FAULTED] = "faulted",   [VMM_REFUSED] = "refused", [VMM_LIMIT] = "limit",
         [VMM_DEADLINE] = "deadline", [VMM_STUCK] = "stuck",     [VMM_INTERRUPTED] = "interrupted",
+        [VMM_MOVED] = "moved",
         [VMM_FAILED] = "failed",
     };
 
     return names[outcome];
 }
 
-static void drop_sandbox(struct vmm_machine *machine)
+void vmm_machine_drop(struct vmm_machine *machine)
 {
     pthread_mutex_lock(&machine->leaving);
     struct mf_sandbox *sandbox = atomic_exchange(&machine->sandbox, NULL);
@@ -553,17 +644,18 @@ void vmm_machine_retire(struct vmm_machine *machine)
 {
     /* Others may be looking at the one behind a gate. */
     if (machine->gate == NULL)
-        drop_sandbox(machine);
+        vmm_machine_drop(machine);
 }
 
 void vmm_machine_close(struct vmm_machine *machine)
 {
-    drop_sandbox(machine);
+    vmm_machine_drop(machine);
     pthread_mutex_destroy(&machine->leaving);
     mf_snapshot_close(machine->start);
     mf_host_destroy(machine->host);
     if (machine->disk >= 0)
         close(machine->disk);
+    vmm_move_fini(machine);
     machine_program_free(&machine->program);
     free(machine->statistics.counts);
     vmm_io_close(&machine->io);

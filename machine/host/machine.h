@@ -14,6 +14,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct vmm_machine;
+
 /* What all machines of a command have in common. Read-only while they run. */
 struct vmm_common {
     struct mf_image *guest; /* the program that executes MIPS instructions */
@@ -31,6 +33,8 @@ struct vmm_common {
      * turn, so that the machine needs no thread of its own.
      */
     int (*signalled)(void);
+    /* A machine goes on elsewhere; on the thread that ran it. NULL: none does. */
+    void (*moved)(struct vmm_machine *machine);
     struct vmm_terminal terminal;
     atomic_bool stopping; /* no machine shall begin another turn */
 };
@@ -46,6 +50,7 @@ enum vmm_outcome {
     VMM_DEADLINE,
     VMM_STUCK,       /* waits for what cannot come */
     VMM_INTERRUPTED,
+    VMM_MOVED,       /* it goes on elsewhere, or may (move.h) */
     VMM_FAILED,      /* could not be made, or the sandbox failed: `err` */
 };
 
@@ -55,12 +60,26 @@ struct vmm_statistics {
     uint64_t *counts;
 };
 
+/* The text of a source file that came along with a machine; NULL: it did not. */
+struct vmm_source {
+    char *text;
+    size_t len;
+};
+
+/* What goes along with a sandbox that moves. */
+struct vmm_parcel {
+    uint8_t *fixed, *all; /* from malloc, or NULL */
+    size_t fixed_len, program_len;
+};
+
 struct vmm_machine {
     struct vmm_common *common;
     struct vmm_config config;
     struct vmm_io io;
     struct vmm_gate *gate; /* the caller's, for one that others may pause; NULL: none */
+    void *moved_context;   /* for common->moved */
     struct machine_program program;
+    struct vmm_source *sources; /* of program.files; NULL: they are files here */
     uint8_t digest[32];
     int disk;
     bool disk_read_only;
@@ -70,6 +89,13 @@ struct vmm_machine {
     struct mf_snapshot *start; /* the snapshot that it was made from; NULL: cold */
     bool gets_input;
     bool warned_legacy;
+    bool resumes;    /* its sandbox was stopped in the middle of a run(), of `turn` instructions */
+    bool unchecked;  /* whether that one is this program's is seen afterwards */
+    bool stop_waits; /* `stop` is a SNAPSHOT, for after a migration */
+    atomic_bool in_run;         /* between the limits of a turn and what it stopped for */
+    _Atomic uint64_t calls;     /* that were begun in the sandbox, since it had `calls_before` */
+    uint64_t calls_before, turn;
+    struct vmm_parcel parcel;   /* move.c's */
     uint64_t deadline_ns, run_ns, chunk;
     uint64_t executed;     /* since it was made */
     uint64_t waited_reads; /* io.reads when it waited last */
@@ -102,6 +128,9 @@ enum vmm_turn { VMM_GOES_ON, VMM_WAITS, VMM_ENDED, VMM_AT_BREAK, VMM_HELD };
  * the outcome says how, and was reported when it was no ordinary end.
  */
 enum vmm_turn vmm_machine_turn(struct vmm_machine *machine, uint64_t instructions);
+
+/* Takes turns to its end, waiting for input where it has to. */
+void vmm_machine_run(struct vmm_machine *machine);
 
 /* Waits for input, the deadline, or a signal, at most `timeout_ms` (-1: no bound). */
 void vmm_machine_wait(struct vmm_machine *machine, int timeout_ms);
@@ -136,6 +165,9 @@ void vmm_machine_report(struct vmm_machine *machine, uint32_t pc, const char *wh
  * then not left to the end of all machines. What was asked of it before stays.
  */
 void vmm_machine_retire(struct vmm_machine *machine);
+
+/* The same for one that nobody looks at any more, however it ended. */
+void vmm_machine_drop(struct vmm_machine *machine);
 
 void vmm_machine_close(struct vmm_machine *machine);
 

@@ -36,13 +36,7 @@ static void run_one(struct vmm_machine *machine)
 {
     if (machine->outcome != VMM_READY || vmm_machine_open(machine) != MF_OK)
         return;
-    for (;;) {
-        enum vmm_turn turn = vmm_machine_turn(machine, UINT64_MAX);
-        if (turn == VMM_ENDED)
-            return;
-        if (turn == VMM_WAITS)
-            vmm_machine_wait(machine, -1);
-    }
+    vmm_machine_run(machine);
 }
 
 /*

@@ -2,8 +2,10 @@
 #include "mem/shared.h"
 
 #include "base/error.h"
+#include "base/fd.h"
 
 #include <errno.h>
+#include <string.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
@@ -16,14 +18,15 @@
 /* And with one of these it could not be mapped for writing, or not be punched. */
 #define SEALS_AGAINST (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
-static int show(struct mem *mem, int fd, int prot, struct mf_error *err)
+#define SYSTEM_BYTES LAYOUT_GPA(FREE)
+
+/* Shows the first `bytes` of the file. */
+static int show(struct mem *mem, int fd, uint64_t bytes, int prot, int how, struct mf_error *err)
 {
-    if (mmap(mem->base, mem->bytes, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) ==
-        MAP_FAILED)
+    if (mmap(mem->base, bytes, prot, how | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
         return error_set_errno(err, errno == ENOMEM ? MF_E_NO_MEMORY : MF_E_SYSTEM, errno,
-                               "cannot map %llu bytes of guest memory",
-                               (unsigned long long)mem->bytes);
-    madvise(mem->base, mem->bytes, MADV_DONTFORK);
+                               "cannot map %llu bytes of guest memory", (unsigned long long)bytes);
+    madvise(mem->base, bytes, MADV_DONTFORK);
     return 0;
 }
 
@@ -45,7 +48,7 @@ int mem_share(struct mem *mem, struct mf_error *err)
     int fd = make_file(mem->bytes, err);
     if (fd < 0)
         return fd;
-    int rc = show(mem, fd, PROT_READ | PROT_WRITE, err);
+    int rc = show(mem, fd, mem->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, err);
     if (rc != 0) {
         close(fd);
         return rc;
@@ -87,7 +90,9 @@ int mem_borrow(struct mem *mem, int fd, struct mf_error *err)
 {
     int rc = check_file(mem, fd, err);
     if (rc == 0)
-        rc = show(mem, fd, PROT_READ, err);
+        rc = show(mem, fd, mem->bytes, PROT_READ, MAP_SHARED, err);
+    if (rc == 0)
+        rc = show(mem, fd, SYSTEM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE, err);
     if (rc != 0) {
         close(fd);
         return rc;
@@ -100,10 +105,20 @@ int mem_borrow(struct mem *mem, int fd, struct mf_error *err)
 
 int mem_own(struct mem *mem, struct mf_error *err)
 {
-    if (mprotect(mem->base, mem->bytes, PROT_READ | PROT_WRITE) != 0)
-        return error_set_errno(err, MF_E_SYSTEM, errno, "cannot take over guest memory");
-    mem->kind = MEM_SHARED;
-    return 0;
+    uint8_t page[PAGE_BYTES];
+    int failed = 0;
+    for (uint64_t at = 0; failed == 0 && at < SYSTEM_BYTES; at += PAGE_BYTES) {
+        memcpy(page, mem->base + at, PAGE_BYTES);
+        failed = fd_write(mem->fd, page, PAGE_BYTES, at);
+    }
+    if (failed == 0 && mprotect(mem->base, mem->bytes, PROT_READ | PROT_WRITE) != 0)
+        failed = errno;
+    if (failed != 0)
+        return error_set_errno(err, MF_E_SYSTEM, failed, "cannot take over guest memory");
+    int rc = show(mem, mem->fd, SYSTEM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, err);
+    if (rc == 0)
+        mem->kind = MEM_SHARED;
+    return rc;
 }
 
 void mem_leave(struct mem *mem)

@@ -4,7 +4,9 @@
  * away under whoever touches it.
  *
  * One process owns it at a time. Another one that borrows it has it mapped for reading, so that
- * even its mistakes change nothing, until the owner has left it and it becomes its own.
+ * even its mistakes change nothing, until the owner has left it and it becomes its own. Only the
+ * system pages (below LAYOUT_GPA(FREE)), which depend on library and backend, can be written to before:
+ * each that is becomes a copy, which goes into the file later.
  */
 #ifndef MEM_SHARED_H
 #define MEM_SHARED_H
@@ -24,7 +26,7 @@ int mem_share(struct mem *mem, struct mf_error *err);
  */
 int mem_borrow(struct mem *mem, int fd, struct mf_error *err);
 
-/* What was borrowed is *mem's own, and can be written to. MF_E_SYSTEM. */
+/* What was borrowed is *mem's own, with the system pages as they are here. MF_E_SYSTEM. */
 int mem_own(struct mem *mem, struct mf_error *err);
 
 /*

@@ -64,15 +64,22 @@ int handover_send(int socket, int fd, uint64_t timeout_ns, struct mf_error *err)
     return 0;
 }
 
-/* The descriptor of a message, or -1. The kernel has closed what there was no room for. */
+/*
+ * The descriptor of a message, or -1. Alignment leaves room for a second one, which is
+ * not wanted; the kernel has closed what there was no room for.
+ */
 static int take_descriptor(struct msghdr *message)
 {
     int fd = -1;
-    for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head; head = CMSG_NXTHDR(message, head)) {
-        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
-            head->cmsg_len != CMSG_LEN(sizeof fd) || fd >= 0)
-            continue;
-        memcpy(&fd, CMSG_DATA(head), sizeof fd);
+    struct cmsghdr *head = CMSG_FIRSTHDR(message);
+    if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+        return -1;
+    for (size_t at = CMSG_LEN(0); at + sizeof fd <= head->cmsg_len; at += sizeof fd) {
+        if (at != CMSG_LEN(0)) {
+            close(fd);
+            message->msg_flags |= MSG_CTRUNC;
+        }
+        memcpy(&fd, (const char *)head + at, sizeof fd);
     }
     return fd;
 }

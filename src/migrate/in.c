@@ -267,6 +267,14 @@ static int receive_app_state(struct in *in)
     return rc;
 }
 
+/* In memory that came as a whole, descriptors and stubs are replaced by this library's, too. */
+static void renew_system(struct in *in)
+{
+    for (uint32_t page = 0; page < LAYOUT_PAGE_FREE; page++)
+        system_renew(&in->system, page,
+                     mem_at(&in->sandbox->mem, (mf_gpa)page << PAGE_SHIFT));
+}
+
 static int load(struct in *in)
 {
     int rc = receive_state(in);
@@ -276,25 +284,14 @@ static int load(struct in *in)
         rc = in_post_prepare(in);
     if (rc == 0)
         rc = as_peers(in, check_received(&in->saved, &in->sandbox->mem, in->err));
+    if (rc == 0 && in->handover)
+        renew_system(in);
     if (rc == 0)
         rc = sandbox_load_received(in->sandbox, &in->saved, in->state.timeout_left_ns,
                                    in->state.cpu_left_ns, in->err);
     if (rc == 0 && in->post)
         rc = in_post_register(in);
     return rc == 0 ? wire_send(&in->wire, WIRE_LOADED, NULL, 0, in->err) : rc;
-}
-
-/* From here on it may be written to, and stubs and descriptors are to be this library's. */
-static int own_memory(struct in *in)
-{
-    struct mf_sandbox *sandbox = in->sandbox;
-    int rc = mem_own(&sandbox->mem, in->err);
-    if (rc != 0)
-        return rc;
-    for (uint32_t page = 0; page < LAYOUT_PAGE_FREE; page++)
-        system_renew(&in->system, page, mem_at(&sandbox->mem, (mf_gpa)page << PAGE_SHIFT));
-    sandbox->vm->ops->retable(sandbox->vm, NULL, SIZE_MAX);
-    return 0;
 }
 
 /* It is the source's until COMMIT is here, and ours from then on whatever happens. */
@@ -308,7 +305,7 @@ static int take_over(struct in *in)
     if (in->post)
         return in_post_start(in);
     if (in->handover)
-        rc = own_memory(in);
+        rc = mem_own(&in->sandbox->mem, in->err);
     if (rc != 0)
         return rc;
     error_clear(&ignored);

@@ -332,8 +332,9 @@ static int check_missing(struct in *in)
         missing = missing || is_missing(in->post, mem->free[i]);
     for (uint64_t page = mem->next; page < mem->end; page++)
         missing = missing || is_missing(in->post, page);
-    return missing ? error_set(in->err, MF_E_PEER, "the peer names missing pages that the host uses")
-                   : 0;
+    if (!missing)
+        return 0;
+    return error_set(in->err, MF_E_PEER, "the peer names missing pages that the host uses");
 }
 
 int in_post_register(struct in *in)

@@ -24,22 +24,12 @@
 #define DOWNTIME_DEFAULT_NS (10 * NS_PER_MS)
 #define TIMEOUT_DEFAULT_NS (60000 * NS_PER_MS)
 #define STALL_DEFAULT_NS (10000 * NS_PER_MS)
+/* How long the guest is waited for before the receiver and the caller hear of it. */
+#define PAUSE_SLICE_NS (500 * NS_PER_MS)
 /* How often the caller hears of the copy. */
 #define PROGRESS_EVERY_NS (20 * NS_PER_MS)
 
 /* ---- the guest ---- */
-
-int out_pause(struct out *out)
-{
-    int rc = out->options.paused
-                 ? 0
-                 : pause_begin(out->sandbox, out->options.timeout_ns, out->err);
-    if (rc == 0) {
-        out->paused = true;
-        out->paused_ns = limits_now();
-    }
-    return rc;
-}
 
 void out_unpause(struct out *out)
 {
@@ -78,6 +68,37 @@ int out_progress(struct out *out, const char *phase)
     return tell(out) == 0 ? 0 : error_set(out->err, MF_E_CANCELLED, "the migration was cancelled");
 }
 
+static int note_pause(struct out *out)
+{
+    out->paused = true;
+    out->paused_ns = limits_now();
+    return 0;
+}
+
+/*
+ * Waits for the guest to stand still, which a host function can delay: the receiver hears
+ * meanwhile that nobody has gone, and the caller may cancel. Not while a frame is on its way.
+ */
+int out_pause(struct out *out)
+{
+    if (out->options.paused)
+        return note_pause(out);
+    for (;;) {
+        error_clear(out->err);
+        int rc = pause_begin(out->sandbox, PAUSE_SLICE_NS, out->err);
+        if (rc == 0)
+            return note_pause(out);
+        if (rc != MF_E_DEADLINE || out->polling ||
+            limits_now() - out->start_ns >= out->options.timeout_ns)
+            return rc;
+        fill_progress(out, out->progress.phase);
+        if (tell(out) != 0)
+            return error_set(out->err, MF_E_CANCELLED, "the migration was cancelled");
+        if (out->talks && (rc = wire_send(&out->wire, WIRE_ALIVE, NULL, 0, out->err)) != 0)
+            return rc;
+    }
+}
+
 /* While nothing moves on the channel. */
 static int poll_caller(void *context)
 {
@@ -87,7 +108,9 @@ static int poll_caller(void *context)
     fill_progress(out, out->progress.phase);
     /* A failure to hold the guest back shows at the next frame. */
     out->err = &ignored;
+    out->polling = true;
     out_throttle(out);
+    out->polling = false;
     out->err = err;
     return tell(out);
 }
@@ -217,6 +240,7 @@ static int introduce(struct out *out)
         rc = wire_hello(&out->wire, capabilities, &peer, out->err);
     if (rc == 0)
         rc = use_capabilities(out, peer.capabilities);
+    out->talks = rc == 0;
     if (rc == 0)
         rc = send_offer(out, &offer);
     if (rc == 0)

@@ -40,9 +40,13 @@ struct out {
     size_t packed_size;
 
     bool paused;      /* the guest stands still for us */
+    bool talks;       /* the greeting is over: frames may be sent */
+    bool polling;     /* inside of poll_caller: a frame may be half sent */
     bool committed;   /* COMMIT was sent, or tried */
     uint64_t start_ns, paused_ns; /* when it began, when the guest was paused */
     uint64_t harvest_ns;          /* when pages were last collected */
+    uint64_t written;             /* pages that were written between the last two times */
+    bool looked_early;            /* out_look_early has had its look */
     /* Throttling: the guest runs for run_ns, then stands still for hold_ns. */
     uint64_t run_ns, hold_ns, turn_ns;
 };
@@ -53,7 +57,10 @@ struct out {
 int out_track(struct out *out);
 /* Adds what was written since to out->dirty, and gives the number of pages in it. Likewise. */
 int out_harvest(struct out *out, uint64_t *npages);
-/* Sends the pages of out->dirty, and clears it. */
+/*
+ * Sends the pages of out->dirty, and clears it; some stay when out_look_early finds that it is
+ * no use to send them now.
+ */
 int out_send_pages(struct out *out);
 /* Puts a page of out->dirty into the next frame, and takes it out; nothing when it is not there. */
 int out_add_page(struct out *out, uint32_t page);
@@ -65,6 +72,12 @@ void out_pages_fini(struct out *out);
 
 /* Copies until the guest is paused and what is left can be sent within the limit of downtime. */
 int out_copy(struct out *out);
+/*
+ * Between the pages of the first round of a post-copy: whether the guest writes faster than
+ * the channel takes, so that what is sent before the switch is sent in vain. Looks once, when
+ * a part of memory is through.
+ */
+int out_look_early(struct out *out, bool *in_vain);
 /* Between frames: lets the guest run or stand still by turns, as far as it is throttled. */
 int out_throttle(struct out *out);
 

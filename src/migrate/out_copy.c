@@ -21,6 +21,8 @@
 #define END_NS (NS_PER_MS / 2)
 /* A round that leaves more than this part of what it sent does not get on: of 10. */
 #define PROGRESS_TENTHS 8
+/* Before a post-copy the guest is looked at when one part of so many of its pages is sent. */
+#define EARLY_PARTS 4
 #define THROTTLE_STEP 20
 #define THROTTLE_MOST 98
 /* A guest that is held back runs and stands still in turns of so long together. */
@@ -81,7 +83,8 @@ static void note_dirty(struct out *out, uint64_t npages, uint64_t since_ns)
     uint64_t rate = p->bytes_per_s ? p->bytes_per_s : RATE_DEFAULT;
     double bytes = (double)npages * PAGE_BYTES;
     p->pages_left = npages;
-    p->dirty_bytes_per_s = since_ns > 0 ? (uint64_t)(bytes * 1e9 / (double)since_ns) : 0;
+    p->dirty_bytes_per_s =
+        since_ns > 0 ? (uint64_t)((double)out->written * PAGE_BYTES * 1e9 / (double)since_ns) : 0;
     p->expected_downtime_ns = END_NS + (uint64_t)(bytes * 1e9 / (double)rate);
 }
 
@@ -98,21 +101,45 @@ static int look(struct out *out, uint64_t *npages)
     return rc;
 }
 
+/* Whether a round that left `left` pages and sent `sent` was of little use. */
+static bool of_little_use(uint64_t left, uint64_t sent)
+{
+    return left >= sent / 10 * PROGRESS_TENTHS;
+}
+
+int out_look_early(struct out *out, bool *in_vain)
+{
+    const struct mf_migrate_progress *p = &out->progress;
+    uint64_t npages;
+    if (!out->postcopy || out->looked_early || out->paused || p->round != 1 ||
+        p->pages_sent * PAGE_BYTES < SAMPLE_BYTES || p->pages_sent < p->pages_total / EARLY_PARTS)
+        return 0;
+    out->looked_early = true;
+    int rc = look(out, &npages);
+    if (out->paused)
+        out_unpause(out);
+    *in_vain = rc == 0 && of_little_use(out->written, p->pages_sent);
+    return rc;
+}
+
 int out_copy(struct out *out)
 {
+    /* A quarter is for what nobody foresees: others on the channel, a thread that has to wait. */
+    const uint64_t goal = out->options.downtime_limit_ns - out->options.downtime_limit_ns / 4;
     uint64_t sent = UINT64_MAX, npages = 0;
     int rc = 0;
     out->progress.phase = "copy";
     while (rc == 0) {
+        uint64_t before = out->progress.pages_sent;
         rc = send_round(out);
         if (rc == 0)
             rc = look(out, &npages);
-        if (rc != 0 || out->progress.expected_downtime_ns <= out->options.downtime_limit_ns)
+        if (rc != 0 || out->progress.expected_downtime_ns <= goal)
             return rc;
-        bool stuck = out->progress.round > 2 && npages >= sent / 10 * PROGRESS_TENTHS;
-        if (stuck && out->postcopy)
+        /* Going on is for whom nothing else is left: a round in vain costs as long as it lasts. */
+        if (out->postcopy && of_little_use(npages, out->progress.pages_sent - before))
             return 0;
-        if (stuck)
+        if (out->progress.round > 2 && of_little_use(npages, sent))
             throttle_to(out, out->progress.throttle + THROTTLE_STEP);
         sent = npages;
         out_unpause(out);

@@ -87,9 +87,11 @@ int out_harvest(struct out *out, uint64_t *npages)
     int rc = sandbox->vm->ops->dirty_collect(sandbox->vm, tracking->cold, out->err);
     if (rc == 0)
         rc = sandbox->vm->ops->dirty_clean(sandbox->vm, tracking->cold, out->err);
-    *npages = 0;
+    *npages = out->written = 0;
     for (size_t i = 0; i < out->words; i++) {
-        out->dirty[i] |= tracking->cold[i] | sandbox->mem.marks[i];
+        uint64_t written = tracking->cold[i] | sandbox->mem.marks[i];
+        out->dirty[i] |= written;
+        out->written += (unsigned)__builtin_popcountll(written);
         *npages += (unsigned)__builtin_popcountll(out->dirty[i]);
     }
     mem_marks_clear(&sandbox->mem);
@@ -222,14 +224,17 @@ static int add_page(struct out *out, uint32_t page)
 
 int out_send_pages(struct out *out)
 {
+    bool in_vain = false;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < out->words; i++) {
+    for (size_t i = 0; rc == 0 && !in_vain && i < out->words; i++) {
         for (uint64_t left = out->dirty[i]; rc == 0 && left != 0; left &= left - 1) {
             rc = add_page(out, (uint32_t)(i * 64 + (unsigned)__builtin_ctzll(left)));
             out->progress.pages_left -= out->progress.pages_left > 0;
         }
-        if (rc == 0)
+        if (rc == 0) {
             out->dirty[i] = 0;
+            rc = out_look_early(out, &in_vain);
+        }
     }
     return rc == 0 ? out_flush(out) : rc;
 }

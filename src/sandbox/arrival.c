@@ -43,6 +43,17 @@ bool arrival_is_lost(const struct mf_sandbox *sandbox)
     return (atomic_load_explicit(&sandbox->limits.reasons, memory_order_relaxed) & STOP_LOST) != 0;
 }
 
+bool arrival_was_lost(const struct mf_sandbox *sandbox)
+{
+    struct arrival *arrival = sandbox->arrival;
+    if (!arrival)
+        return false;
+    pthread_mutex_lock(&arrival->lock);
+    bool lost = arrival->lost;
+    pthread_mutex_unlock(&arrival->lock);
+    return lost;
+}
+
 static int wait_for(struct arrival *arrival, uint64_t timeout_ns, struct mf_error *err)
 {
     uint64_t end = limits_now() + timeout_ns;

@@ -28,4 +28,7 @@ void arrival_finish(struct arrival *arrival, struct mf_sandbox *sandbox, bool lo
 /* True when pages of the guest were lost: what it says is not to be believed. Cheap. */
 bool arrival_is_lost(const struct mf_sandbox *sandbox);
 
+/* The same for ever, also when the guest has been stopped for it. */
+bool arrival_was_lost(const struct mf_sandbox *sandbox);
+
 #endif

@@ -52,6 +52,9 @@ static int check_collectable(const struct mf_sandbox *sandbox, struct mf_error *
 {
     if (atomic_load(&sandbox->pause.where) == PAUSE_MOVED)
         return pause_check_here(sandbox, err);
+    if (arrival_was_lost(sandbox))
+        return error_set(err, MF_E_MOVED,
+                         "the source was lost before all pages of the guest were here");
     if (sandbox->state == SANDBOX_RUNNING)
         return error_set(err, MF_E_STATE, "a snapshot cannot be taken during a call");
     if (sandbox->mappings.count > 0)

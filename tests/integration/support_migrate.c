@@ -49,7 +49,8 @@ static long wait_in_vain(int timeout_ms)
 static size_t before_event(const struct tap *tap, int way, size_t len)
 {
     uint64_t have = tap->ways[way].bytes;
-    if (tap->event == TAP_NOTHING || tap->event == TAP_SLOW || tap->happened || way != tap->way || have > tap->at)
+    bool none = tap->event == TAP_NOTHING || tap->event == TAP_SLOW || tap->happened;
+    if (none || way != tap->way || have > tap->at)
         return len;
     return len < tap->at - have ? len : (size_t)(tap->at - have);
 }

@@ -91,7 +91,7 @@ struct move {
     struct mf_sandbox *received;
 };
 
-/* Moves: the receiver in a thread of its own, the source in the calling one. Ends when both have. */
+/* Moves: the receiver in a thread of its own, the source in this one. Ends when both have. */
 void move_sandbox(struct mf_sandbox *sandbox, struct move *move);
 
 /* Begins a call of `function` with `nargs` u64 arguments on a thread of the place. */

@@ -102,7 +102,7 @@ struct kind {
 };
 
 /* Long enough that most migrations meet it in its middle. */
-static uint64_t busy_args[] = {20000};
+static uint64_t busy_args[] = {6000};
 static uint64_t busy_result;
 
 static struct mf_sandbox *source;
@@ -114,8 +114,10 @@ static void begin(const struct kind *kind)
         return;
     source = create();
     busy = (struct place){.sandbox = source};
-    if (kind->busy)
-        place_call(&busy, "dirty", busy_args, 1);
+    if (!kind->busy)
+        return;
+    place_call(&busy, "dirty", busy_args, 1);
+    sleep_ms(2); /* it has most likely begun */
 }
 
 /* It goes on where it stood: in its call, or with the next one. */
@@ -175,7 +177,7 @@ static void assert_idle_here(const struct kind *kind)
         assert_int_equal(call(source, "check", NULL, 0), 0);
 }
 
-/* Of a guest that arrived: all of it, or (a post-copy whose source was lost) an error and no more. */
+/* Of a guest that arrived: all of it, or (a post-copy whose source was lost) an error. */
 static void assert_arrived(struct move *move, const struct kind *kind)
 {
     struct mf_error err;
@@ -364,16 +366,16 @@ static void test_cut(void **state)
 static void test_flip(void **state)
 {
     (void)state;
-    fail_everywhere(&idle, TAP_FLIP, 1);
-    fail_everywhere(&called, TAP_FLIP, 2);
+    fail_everywhere(&idle, TAP_FLIP, 2);
+    fail_everywhere(&called, TAP_FLIP, 5);
     fail_everywhere(&compressed, TAP_FLIP, 3);
 }
 
 static void test_stall(void **state)
 {
     (void)state;
-    fail_everywhere(&idle, TAP_STALL, 5);
-    fail_everywhere(&called, TAP_STALL, 7);
+    fail_everywhere(&idle, TAP_STALL, 7);
+    fail_everywhere(&called, TAP_STALL, 13);
 }
 
 static void test_postcopy(void **state)
@@ -382,8 +384,8 @@ static void test_postcopy(void **state)
     if (!postcopy_works)
         skip();
     fail_everywhere(&late, TAP_CUT, 1);
-    fail_everywhere(&late, TAP_FLIP, 3);
-    fail_everywhere(&late, TAP_STALL, 11);
+    fail_everywhere(&late, TAP_FLIP, 5);
+    fail_everywhere(&late, TAP_STALL, 17);
 }
 
 /* ---- the order of frames ---- */
@@ -392,8 +394,12 @@ static void test_postcopy(void **state)
 static size_t reduce(const unsigned *types, size_t n, unsigned *out)
 {
     size_t kept = 0;
+    bool runs = false;
     for (size_t i = 0; i < n; i++) {
-        if (types[i] == TABLE_PAGES || types[i] == TABLE_REQUEST)
+        runs = runs || types[i] == TABLE_COMMIT || types[i] == TABLE_RUNNING;
+        /* The last pages may be here before the round that they are in has ended. */
+        bool late_round = runs && (types[i] == TABLE_ROUND || types[i] == TABLE_ROUND_DONE);
+        if (types[i] == TABLE_PAGES || types[i] == TABLE_REQUEST || late_round)
             continue;
         if (kept == 0 || out[kept - 1] != types[i])
             out[kept++] = types[i];
@@ -440,8 +446,12 @@ static bool compare_with_table(const struct kind *kind, const struct table *tabl
 
 static void test_order(void **state)
 {
+    struct mf_sandbox *sandbox = create();
     bool compared = false;
     (void)state;
+    busy_args[0] = 40000; /* so that the copy finds it writing */
+    busy_result = call(sandbox, "dirty", busy_args, 1);
+    mf_sandbox_destroy(sandbox);
     assert_true(compare_with_table(&idle, &plain));
     for (int i = 0; postcopy_works && !compared && i < 50; i++)
         compared = compare_with_table(&late, &post);
@@ -642,6 +652,7 @@ static void test_stress(void **state)
         pthread_create(&threads[i], NULL, pause_often, &stress);
     clock_gettime(CLOCK_MONOTONIC, &begun);
     unsigned calls = 0;
+    long ms;
     do {
         struct mf_value values[] = {mf_u64(args[0]), mf_u64(args[1]), mf_u64(args[2])}, result;
         struct mf_error err;
@@ -650,7 +661,8 @@ static void test_stress(void **state)
         assert_true(result.u64 == expected);
         calls++;
         clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (now.tv_sec - begun.tv_sec < 2);
+            ms = (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000;
+    } while (ms < 700);
     atomic_store(&stress.end, true);
     for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);

@@ -1,8 +1,8 @@
 /*
  * The conversation of a migration, as a model: docs/formats/migration.md as a table. Every order
  * in which frames can be delivered, each of them lost with all that follows (the channel is cut
- * in either direction or in both, also inside of a frame), and either side killed at every moment, is
- * walked through; and in every state that can be reached it holds that
+ * in either direction or in both, also inside of a frame), and either side killed at every moment,
+ * is walked through; and in every state that can be reached it holds that
  *
  *   - never do two copies run, or could begin to;
  *   - there is always a copy that has all of the guest's state and runs, may go on, or
@@ -174,7 +174,7 @@ static void walk_take(const struct both *b, int side, const struct step *step)
     }
 }
 
-/* What the world does: kill a side, cut a direction, lose what is on the way, let a side time out. */
+/* What the world does: kills a side, cuts a direction, loses what is on the way, ends its time. */
 static void walk_world(const struct both *b)
 {
     for (int side = 0; side < 2; side++) {

@@ -3,10 +3,12 @@
  * argument says what to do.
  */
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -64,6 +66,39 @@ static int spin(void)
     return 3;
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Writes to that many MiB again and again, for so long; checks what it wrote; 5: all is well. */
+static int churn(size_t mib, uint64_t ms)
+{
+    size_t npages = mib << 8;
+    volatile uint64_t *memory = calloc(npages, 4096);
+    uint64_t end = now_ms() + ms, pass = 0;
+
+    if (memory == NULL)
+        return 4;
+    for (; now_ms() < end; pass++) {
+        for (size_t page = 0; page < npages; page++) {
+            if (memory[page * 512] != pass * (page + 1))
+                return 3;
+            memory[page * 512] += page + 1;
+        }
+        if (pass == 0) {
+            puts("churning");
+            fflush(stdout);
+        }
+    }
+    puts("churned");
+    fputs("well\n", stderr);
+    return 5;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -88,6 +123,8 @@ int main(int argc, char **argv)
         abort();
     if (strcmp(what, "spin") == 0)
         return spin();
+    if (strcmp(what, "churn") == 0 && argc > 3)
+        return churn((size_t)atol(argv[2]), (uint64_t)atol(argv[3]));
     if (strcmp(what, "socket") == 0)
         return socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == ENOSYS ? 0 : 1;
     return 64;
