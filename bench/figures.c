@@ -402,7 +402,7 @@ static const struct bench_figure figures[] = {
         .product = &bench_migrate_slowdown,
         .floor_kvm = &bench_floor_undisturbed,
         .floor_soft = &bench_floor_undisturbed,
-        .rounds = 3,
+        .rounds = 5,
         .operations = 1,
     },
 };

@@ -54,7 +54,7 @@ static void migrate_close(void *arg)
     free(state);
 }
 
-/* A state whose sandboxes have made one call; with `known` the receiver has the program. */
+/* A state whose sandboxes have 64 MiB, and have answered a call of echo. */
 static int open_state(const struct bench *bench, struct migrate_state **out, struct mf_error *err)
 {
     struct migrate_state *state = calloc(1, sizeof(*state));
@@ -370,7 +370,8 @@ struct slow_channel {
 
 static void sleep_until(double us)
 {
-    const struct timespec until = {(time_t)(us / 1e6), (long)((us - (time_t)(us / 1e6) * 1e6) * 1e3)};
+    const uint64_t ns = (uint64_t)(us * 1e3);
+    const struct timespec until = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
 
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }

@@ -83,7 +83,8 @@ static int qemu_open(const struct bench *bench, void **out, struct mf_error *err
         status = bench_find_command("qemu-system-x86_64", "qemu-system-x86", state->qemu,
                                     sizeof(state->qemu), err);
     if (status == MF_OK)
-        status = bench_find_command("python3", "python3", state->python, sizeof(state->python), err);
+        status = bench_find_command("python3", "python3", state->python, sizeof(state->python),
+                                    err);
     if (status == MF_OK)
         status = bench_guest_path(bench, "qemu_migrate.py", state->script, sizeof(state->script),
                                   err);

@@ -296,7 +296,6 @@ static int prepare(struct vm_session *session)
     common->snapshots_anywhere = options->anywhere;
     common->delayed_branches = options->delayed_branches;
     common->statistics = options->stats;
-    common->moved = see_off;
     common->no_final_state = !options->json && !options->stats && !options->step;
     common->terminal.names = session->norders > 1;
     common->terminal.output_to_stderr = options->json;
@@ -509,6 +508,7 @@ int cmd_vm(int argc, char **argv)
         status = prepare(&session);
     if (status == CLI_GO_ON) {
         make_machines(&session);
+        session.common.moved = see_off;
         status = give_names(&session);
     }
     if (status == CLI_GO_ON)

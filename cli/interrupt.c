@@ -14,6 +14,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,24 +87,25 @@ static bool is_ours(int number)
     return false;
 }
 
+/* On a thread where all signals are blocked. */
 static void *follow(void *argument)
 {
     struct pollfd p = {.fd = (int)(intptr_t)argument, .events = POLLIN};
-    ssize_t n = -1;
+    ssize_t n = 1;
 
-    do {
+    while (n > 0) {
         uint8_t number = SIGTERM;
-        if (poll(&p, 1, -1) < 0 && errno == EINTR)
+        if (poll(&p, 1, -1) < 0)
             continue;
         n = read(p.fd, &number, 1);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
+        if (n < 0 && errno == EAGAIN) {
             n = 1;
             continue;
         }
         pthread_mutex_lock(&watch_lock);
         interrupt_raise(is_ours(number) ? number : SIGTERM);
         pthread_mutex_unlock(&watch_lock);
-    } while (n > 0);
+    }
     return NULL;
 }
 

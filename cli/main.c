@@ -139,7 +139,8 @@ static const struct cli_command commands[] = {
         .details = "ADDR is what 'mayfly receive --listen' there says: unix:PATH, tcp:HOST:PORT or\n"
                    "tls:HOST:PORT. The guest runs on while it is copied. When anything fails before\n"
                    "the last step it goes on here; when the last step itself breaks, its state is\n"
-                   "kept in NAME.fallback.mfs, or what --output says.\n",
+                   "kept in NAME.fallback.mfs, or what --output says. --timeout is for all up to\n"
+                   "the last step (default 60s).\n",
         .options = CLI_OPT_DOWNTIME_LIMIT | CLI_OPT_TIMEOUT | CLI_OPT_POSTCOPY | CLI_OPT_COMPRESS |
                    CLI_OPT_FOLLOW | CLI_OPT_CANCEL | CLI_OPT_OUTPUT | CLI_OPT_CERT | CLI_OPT_KEY |
                    CLI_OPT_CA | CLI_OPT_PSK_FILE | CLI_OPT_INSECURE | CLI_OPT_JSON | CLI_OPT_HELP,

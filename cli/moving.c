@@ -290,8 +290,14 @@ static int move(struct trip *trip, struct mf_error *err)
         return mf_fail(err, MF_E_NO_MEMORY, "out of memory");
     transport_channel(trip->connection, &channel);
     trip->summary.size = sizeof trip->summary;
-    return mf_migrate_out(control_operation_sandbox(trip->operation), &channel, &options,
-                          &trip->outcome, &trip->summary, err);
+    int status = mf_migrate_out(control_operation_sandbox(trip->operation), &channel, &options,
+                                &trip->outcome, &trip->summary, err);
+    struct mf_error why = *err;
+    /* It hung up, or talks of something else, before a word of ours. */
+    if ((status == MF_E_CHANNEL || status == MF_E_PEER) && trip->summary.pages_total == 0)
+        mf_fail(err, status, "%.150s; is there a 'mayfly receive' at %.80s, with this kind of address?",
+                why.message, get_text(trip, "address"));
+    return status;
 }
 
 /*

@@ -426,7 +426,9 @@ static void end_guest(struct session *session, int rc, int status)
         end_moved(session);
         return;
     }
-    if (session->has_console)
+    if (session->has_console && rc == MF_E_INTERRUPTED)
+        console_guest_end(&session->console, rc, status, "interrupted at the receiver");
+    else if (session->has_console)
         console_guest_end(&session->console, rc == MF_OK ? 0 : rc, status,
                           rc == MF_OK ? "" : session->err.message);
     if (rc != MF_OK) {

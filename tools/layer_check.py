@@ -50,6 +50,7 @@ RULES = {
     "tests/fuzz": ("abi/", "src/", "machine/", "cli/control_request.h", "cli/names.h",
                    "include/mayfly/", "tests/unit/"),
     "tests/fault": ("abi/", "src/", "include/mayfly/", "tests/unit/", "tests/integration/"),
+    "tests/migrate_net": (),
     "tests/relay": ("abi/", "src/", "include/mayfly/"),
 }
 

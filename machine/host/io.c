@@ -29,16 +29,25 @@ static bool wait_writable(const struct vmm_io *io, int fd)
     return fds[0].revents != 0 || (fds[1].revents == 0 && fds[2].revents == 0);
 }
 
+/* What a write has come to; a failure is kept for the end. */
+static ssize_t note_remote(struct vmm_io *io, ssize_t n)
+{
+    if (n < 0 && n != -EINTR && io->write_error == 0)
+        io->write_error = (int)-n;
+    return n;
+}
+
+/* All of it: 0, or a negative errno, -EINTR when nobody reads and the machine shall stop. */
 static int write_remote(struct vmm_io *io, int fd, const char *data, size_t len)
 {
+    struct pollfd stop = {.fd = io->stop_fd, .events = POLLIN};
+
     while (len > 0) {
         ssize_t n = io->remote->write(io->remote->context, fd, data, len);
-        if (n <= 0) {
-            int error = n < 0 ? (int)-n : EPIPE;
-            if (io->write_error == 0)
-                io->write_error = error;
-            return -error;
-        }
+        if (n == -EINTR && poll(&stop, 1, 0) <= 0)
+            continue;
+        if (n < 0)
+            return (int)note_remote(io, n);
         data += n;
         len -= (size_t)n;
     }
@@ -139,6 +148,9 @@ static ssize_t machine_write(void *context, int stream, const void *data, size_t
         return (ssize_t)len;
     if (stream == STDOUT_FILENO)
         io->line_open = ((const char *)data)[len - 1] != '\n';
+    /* Bytes as they are may wait outside of this call, where the guest can be moved. */
+    if (io->remote != NULL && !io->prefix[stream])
+        return note_remote(io, io->remote->write(io->remote->context, fd, data, len));
     if (io->prefix[stream]) {
         status = add_to_line(io, stream, fd, data, len);
     } else {

@@ -28,9 +28,15 @@ struct vmm_remote {
     void *context;
     /* Bytes, 0 at the end, or a negative errno: -EINTR, nothing is there. */
     ssize_t (*read)(void *context, void *buf, size_t len);
-    /* To descriptor 1 or 2 of whoever is there: how many, or a negative errno. */
+    /*
+     * To descriptor 1 or 2 of whoever is there: how many, or a negative errno: -EINTR,
+     * nobody reads at the moment.
+     */
     ssize_t (*write)(void *context, int fd, const void *data, size_t len);
-    /* Waits for input or its end, `timeout_ms` at most. */
+    /*
+     * True: there is input, or its end. With `timeout_ms` 0 asks for some; with more waits for
+     * what was asked for.
+     */
     bool (*wait)(void *context, int timeout_ms);
 };
 

@@ -14,6 +14,11 @@
 #include <sys/mman.h>
 #include <zstd.h>
 
+/* Linux 5.14; older C libraries do not name it. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 int in_pages_init(struct in *in)
 {
     uint64_t npages = in->offer.memory_bytes >> PAGE_SHIFT;
@@ -114,7 +119,7 @@ static const uint8_t *data_of(struct in *in, const struct wire_frame *frame, siz
 
 /*
  * Memory for contents that are here, all at once: a fault for each page would cost more than the
- * copy. Kernels before Linux 5.14 do not know it, and take the faults.
+ * copy. Linux before 5.14 does not know it, and takes the faults.
  */
 static void populate(struct in *in, const struct wire_run *run)
 {

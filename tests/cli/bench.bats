@@ -43,13 +43,13 @@ smoke() {
     [ "$status" -eq 0 ]
     check_json "[f['name'] for f in r] == '$names'.split()"
     check_json '[f["group"] for f in r] == sorted([f["group"] for f in r],
-        key=["calls", "snapshots", "pools", "memory", "machine"].index)'
+        key=["calls", "snapshots", "pools", "memory", "machine", "migration"].index)'
     check_json 'all({"name", "backend", "unit", "value", "floor_name"} <= set(f) for f in r)'
     check_json 'all({"floor", "ratio", "target", "rounds", "parts", "noisy"} <= set(f) for f in r)'
     check_json 'all(f["value"] > 0 for f in r if f["unknown"] is None)'
     check_json 'all(f["value"] is None and f["unknown"] for f in r if f["unknown"] is not None)'
     # Only what needs a second CPU, many descriptors or programs of others may be unknown.
-    check_json 'all(f["name"] in ("attentive", "pool_2_threads", "memory_100", "memory_clone", "machine_mips", "machine_mips_c", "machine_qemu", "machine_start") for f in r if f["unknown"])'
+    check_json 'all(f["name"] in ("attentive", "pool_2_threads", "memory_100", "memory_clone", "machine_mips", "machine_mips_c", "machine_qemu", "machine_start", "migrate_downtime") for f in r if f["unknown"])'
     check_json 'all(f["rounds"] == 1 for f in r)'
     check_json 'all(f["noisy"] == (f["noise"] is not None) for f in r)'
     # A figure has a floor, its name and a ratio, or none of the three.

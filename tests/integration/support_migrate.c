@@ -90,7 +90,8 @@ static long tap_write(void *context, const void *data, size_t len, int timeout_m
     struct tap *tap = context;
     look_for_frame(tap, data, len);
     size_t part = before_event(tap, TAP_OUT, len);
-    uint8_t flipped;
+    bool flip = part == 0 && tap->event == TAP_FLIP;
+    uint8_t flipped = 0;
     if (must_wait(tap))
         return MF_CHANNEL_TIMEOUT;
     if (part == 0)
@@ -100,13 +101,14 @@ static long tap_write(void *context, const void *data, size_t len, int timeout_m
     if (part == 0) {
         flipped = *(const uint8_t *)data ^ 1u << tap->at % 8;
         part = 1;
-        data = tap->event == TAP_FLIP ? &flipped : data;
     }
-    long n = tap->inner.write(tap->inner.context, data, part, timeout_ms, err);
+    const void *sent = flip ? &flipped : data;
+    long n = tap->inner.write(tap->inner.context, sent, part, timeout_ms, err);
     if (n > 0 && tap->record && tap->kept + (size_t)n <= tap->record_size) {
         memcpy(tap->record + tap->kept, data, (size_t)n);
         tap->kept += (size_t)n;
     }
+    /* What the source said: a flipped type is not one. */
     if (n > 0)
         note_bytes(&tap->ways[TAP_OUT], data, (size_t)n);
     return n;

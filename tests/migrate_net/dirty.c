@@ -12,14 +12,17 @@
 
 #define PAGE_WORDS 512
 #define PAGES_PER_MIB 256
+/* Another one than page % PAGE_WORDS, or the two would be one word. */
+#define SECOND_WORD(page) (((page) + PAGE_WORDS / 2) % PAGE_WORDS)
 #define SLICES_PER_S 500
+#define NS_PER_S UINT64_C(1000000000)
 
 static uint64_t now_ns(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static int check(uint64_t (*pages)[PAGE_WORDS], uint64_t npages, uint64_t turns)
@@ -28,20 +31,41 @@ static int check(uint64_t (*pages)[PAGE_WORDS], uint64_t npages, uint64_t turns)
 
     for (page = 0; page < npages; page++) {
         uint64_t last = page + (turns - 1 - page) / npages * npages;
+        const uint64_t *words = pages[page];
 
-        if (pages[page][page % PAGE_WORDS] != last || pages[page][PAGE_WORDS - 1 - page % 8] != ~last) {
+        if (words[page % PAGE_WORDS] != last || words[SECOND_WORD(page)] != ~last) {
             printf("page %llu has turn %llu, not %llu\n", (unsigned long long)page,
-                   (unsigned long long)pages[page][page % PAGE_WORDS], (unsigned long long)last);
+                   (unsigned long long)words[page % PAGE_WORDS], (unsigned long long)last);
             return 1;
         }
     }
-    printf("all pages are right after %s turns\n", turns > npages ? "more" : "few");
+    puts("all pages are right");
     return 0;
+}
+
+static void write_page(uint64_t (*pages)[PAGE_WORDS], uint64_t npages, uint64_t turn)
+{
+    uint64_t page = turn % npages;
+
+    pages[page][page % PAGE_WORDS] = turn;
+    pages[page][SECOND_WORD(page)] = ~turn;
+}
+
+/* Waits for the next slice; gives when that is. One that is late already begins at once. */
+static uint64_t wait_for_slice(uint64_t last)
+{
+    uint64_t next = last + NS_PER_S / SLICES_PER_S;
+    const struct timespec until = {(time_t)(next / NS_PER_S), (long)(next % NS_PER_S)};
+
+    if (now_ns() >= next)
+        return now_ns();
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+    return next;
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t npages, per_slice, turn = 0, i, end, last;
+    uint64_t npages, per_slice, turn, i, end, slice;
     uint64_t(*pages)[PAGE_WORDS];
 
     if (argc != 4)
@@ -51,28 +75,16 @@ int main(int argc, char **argv)
     pages = aligned_alloc(4096, npages * sizeof(*pages));
     if (pages == NULL || npages == 0 || per_slice == 0)
         return 2;
-    for (; turn < npages; turn++) {
-        pages[turn][turn % PAGE_WORDS] = turn;
-        pages[turn][PAGE_WORDS - 1 - turn % 8] = ~turn;
-    }
+    for (turn = 0; turn < npages; turn++)
+        write_page(pages, npages, turn);
     puts("filled");
     fflush(stdout);
-    last = now_ns();
-    end = last + strtoull(argv[3], NULL, 10) * 1000000000;
+    slice = now_ns();
+    end = slice + strtoull(argv[3], NULL, 10) * NS_PER_S;
     while (now_ns() < end) {
-        for (i = 0; i < per_slice; i++, turn++) {
-            uint64_t page = turn % npages;
-
-            pages[page][page % PAGE_WORDS] = turn;
-            pages[page][PAGE_WORDS - 1 - page % 8] = ~turn;
-        }
-        last += 1000000000 / SLICES_PER_S;
-        if (now_ns() < last)
-            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME,
-                            &(struct timespec){(time_t)(last / 1000000000),
-                                               (long)(last % 1000000000)}, NULL);
-        else
-            last = now_ns();
+        for (i = 0; i < per_slice; i++, turn++)
+            write_page(pages, npages, turn);
+        slice = wait_for_slice(slice);
     }
     return check(pages, npages, turn);
 }

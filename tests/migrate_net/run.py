@@ -135,7 +135,7 @@ def move(link, args, case, folder):
             env=dict(os.environ, XDG_RUNTIME_DIR=folder))
         if moved.returncode != 0:
             raise AssertionError("mayfly migrate: " + moved.stdout)
-        wait_for(sides[0].path, "all pages are right after more turns")
+        wait_for(sides[0].path, "all pages are right")
         return json.loads(moved.stdout.splitlines()[-1])["summary"]
     finally:
         for side in sides:
