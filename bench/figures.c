@@ -380,7 +380,7 @@ static const struct bench_figure figures[] = {
         .floor_kvm = &bench_floor_socket_copy,
         .floor_soft = &bench_floor_socket_copy,
         .target = 1.5,
-        .rounds = 7,
+        .rounds = 5,
         .operations = 1,
     },
     {
@@ -402,7 +402,7 @@ static const struct bench_figure figures[] = {
         .product = &bench_migrate_slowdown,
         .floor_kvm = &bench_floor_undisturbed,
         .floor_soft = &bench_floor_undisturbed,
-        .rounds = 5,
+        .rounds = 3,
         .operations = 1,
     },
 };

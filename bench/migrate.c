@@ -128,6 +128,7 @@ static int migrate_once(struct migrate_state *state, struct mf_error *err)
         status = mf_migrate_out(sandbox, &channel, &options, NULL, &state->summary, err);
         bench_receiver_finish(fd);
     }
+    bench_watch(state->bench, sandbox);
     mf_sandbox_destroy(sandbox);
     return status;
 }

@@ -501,7 +501,8 @@ static void *send_stop(void *argument)
 /* Waits for room, but not after a signal. */
 static bool wait_for_room(const struct user *user, int fd)
 {
-    struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = user->cancel_fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = fd, .events = POLLOUT},
+                           {.fd = user->cancel_fd, .events = POLLIN}};
 
     while (poll(fds, 2, -1) < 0 && errno == EINTR)
         ;

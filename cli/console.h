@@ -1,6 +1,6 @@
 /*
- * The standard streams of a program that has moved, between the process that runs it and the one that
- * it came from (`mayfly migrate --follow`), over a connection of their own.
+ * The standard streams of a program that has moved, between the process that runs it and the one
+ * that it came from (`mayfly migrate --follow`), over a connection of their own.
  *
  * A message is a type, a length and its contents. The guest's side asks for input when the
  * guest reads, so nothing is read ahead of it:

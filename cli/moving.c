@@ -10,11 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONNECT_MS 10000
 /* How often what could not be written is tried again. */
 #define RETRY_MS 2000
+/* For the name, in steps of 50 ms. */
+#define RECLAIM_TRIES 40
 
 /* ---- what both threads know ---- */
 
@@ -295,7 +298,8 @@ static int move(struct trip *trip, struct mf_error *err)
     struct mf_error why = *err;
     /* It hung up, or talks of something else, before a word of ours. */
     if ((status == MF_E_CHANNEL || status == MF_E_PEER) && trip->summary.pages_total == 0)
-        mf_fail(err, status, "%.150s; is there a 'mayfly receive' at %.80s, with this kind of address?",
+        mf_fail(err, status,
+                "%.150s; is there a 'mayfly receive' at %.80s, with this kind of address?",
                 why.message, get_text(trip, "address"));
     return status;
 }
@@ -330,12 +334,24 @@ static int keep(struct trip *trip, struct mf_error *err)
                    why.message, path, failed.message, (long)getpid());
 }
 
-/* Somebody who took its name while it was about to leave keeps it. */
+/*
+ * A receiver on this host gives it back in a moment. Somebody else who took it while the guest was
+ * about to leave keeps it.
+ */
 static void reclaim_name(struct trip *trip)
 {
+    const struct timespec step = {.tv_nsec = 50000000};
     struct mf_error err;
 
-    if (!trip->nameless || control_operation_claim_name(trip->operation, &err) == MF_OK)
+    for (unsigned i = 0; trip->nameless && i < RECLAIM_TRIES; i++) {
+        int status = control_operation_claim_name(trip->operation, &err);
+        trip->nameless = status != MF_OK;
+        if (status == MF_E_BUSY)
+            nanosleep(&step, NULL);
+        else
+            break;
+    }
+    if (!trip->nameless)
         return;
     fprintf(stderr, "mayfly: %s goes on here without its name: ",
             control_operation_name(trip->operation));

@@ -32,7 +32,8 @@ struct session {
     struct console_guest console;
     bool has_console; /* changed with the receiver's lock held */
     bool counted;     /* it has one of the receiver's places */
-    bool paused;      /* it was when it came, and waits for `resume` */
+    atomic_bool paused;   /* it was when it came, and waits for `resume` */
+    atomic_bool stopping; /* it is to end as soon as it is there */
     struct guestio io;
     struct mf_error err;
 };
@@ -206,10 +207,27 @@ static void stop_session(void *context)
     struct mf_sandbox *sandbox = atomic_load(&session->sandbox);
     struct received_vm *vm = atomic_load(&session->vm);
 
+    atomic_store(&session->stopping, true);
     if (vm != NULL)
         receive_vm_stop(vm);
     else if (sandbox != NULL)
         mf_sandbox_interrupt(sandbox);
+}
+
+static int hold_session(void *context, uint64_t timeout_ns, struct mf_error *err)
+{
+    return mf_sandbox_pause(target_sandbox(context), timeout_ns, err);
+}
+
+/* Of one that is paused, even before it is there. */
+static void release_session(void *context)
+{
+    struct session *session = context;
+    struct mf_sandbox *sandbox = target_sandbox(context);
+
+    atomic_store(&session->paused, false);
+    if (sandbox != NULL)
+        mf_sandbox_unpause(sandbox);
 }
 
 static void fill_target(struct session *session, struct control_target_options *options)
@@ -221,6 +239,8 @@ static void fill_target(struct session *session, struct control_target_options *
         .sandbox = target_sandbox,
         .memory_bytes = target_memory,
         .stop = stop_session,
+        .hold = hold_session,
+        .release = release_session,
         .moving = &session->moving,
         .paused = session->paused,
         .context = session,
@@ -246,6 +266,15 @@ static int give_name(struct session *session)
             return status;
         snprintf(session->name, sizeof session->name, "%.*s-%u", NAMES_LEN_MAX - 4, wanted, n);
     }
+}
+
+static void take_name(struct session *session)
+{
+    if (give_name(session) == MF_OK)
+        return;
+    say(session, "nameless", "has no name here: ", session->err.message);
+    /* Nobody could say `resume`. */
+    atomic_store(&session->paused, false);
 }
 
 /* A machine stands still between its turns only: one that is paused has no way to come. */
@@ -366,7 +395,10 @@ static int accept_offer(void *context, const struct mf_migrate_offer *offer, str
     return MF_OK;
 }
 
-/* The source's give_state; before the commit. */
+/*
+ * The source's give_state; before the commit. A program gets its name now, so that whoever has moved it
+ * finds it here at once.
+ */
 static int take_state(void *context, const void *data, size_t len, struct mf_error *err)
 {
     struct session *session = context;
@@ -384,6 +416,8 @@ static int take_state(void *context, const void *data, size_t len, struct mf_err
     if (status == MF_OK && vm != NULL)
         status = receive_vm_state(vm, bytes + console_len, len - sizeof(uint32_t) - console_len,
                                   err);
+    if (status == MF_OK && vm == NULL)
+        take_name(session);
     return status;
 }
 
@@ -465,13 +499,8 @@ static void run_guest(struct session *session)
     struct mf_sandbox *sandbox = atomic_load(&session->sandbox);
     int status = 0;
 
-    if (session->paused)
-        session->paused = mf_sandbox_pause(sandbox, 0, &session->err) == MF_OK;
-    if (give_name(session) != MF_OK) {
-        say(session, "nameless", "has no name here: ", session->err.message);
-        if (session->paused)
-            mf_sandbox_unpause(sandbox);
-    }
+    if (atomic_load(&session->vm) != NULL)
+        take_name(session);
     say(session, "came", "has come from ", transport_peer(session->connection));
     if (is_stopping(session->receiver))
         control_stop_all(session->receiver->control);
@@ -479,6 +508,19 @@ static void run_guest(struct session *session)
     /* The pages of a guest that ended early may still be on their way. */
     mf_migrate_wait(sandbox, UINT64_MAX / 4, NULL);
     end_guest(session, rc, status);
+}
+
+/* From now on others reach it; what they said before is made up for. */
+static void arrive(struct session *session, struct mf_sandbox *sandbox)
+{
+    bool paused = atomic_load(&session->paused) &&
+                  mf_sandbox_pause(sandbox, 0, &session->err) == MF_OK;
+
+    atomic_store(&session->sandbox, sandbox);
+    if (paused && !atomic_load(&session->paused))
+        mf_sandbox_unpause(sandbox);
+    if (atomic_load(&session->stopping) || is_stopping(session->receiver))
+        mf_sandbox_interrupt(sandbox);
 }
 
 static void serve_migration(struct session *session)
@@ -499,9 +541,7 @@ static void serve_migration(struct session *session)
     if (mf_migrate_in(&channel, &options, &sandbox, &session->err) == MF_OK) {
         if (atomic_load(&session->vm) != NULL)
             receive_vm_arrive(atomic_load(&session->vm), sandbox);
-        atomic_store(&session->sandbox, sandbox);
-        if (is_stopping(session->receiver))
-            mf_sandbox_interrupt(sandbox);
+        arrive(session, sandbox);
         run_guest(session);
     } else {
         say(session, "refused", "did not come in: ", session->err.message);

@@ -1,7 +1,7 @@
 /*
  * One connection to `mayfly receive`: its first line says what it is for. A migration becomes a
- * sandbox that runs to its end on the thread of its connection; a console waits for the migration that
- * names its token.
+ * sandbox that runs to its end on the thread of its connection; a console waits for the migration
+ * that names its token.
  */
 #ifndef CLI_RECEIVE_SESSION_H
 #define CLI_RECEIVE_SESSION_H

@@ -12,7 +12,7 @@ enum {
     UPGRADE_STDOUT_FD = 6,
 };
 
-/* What the new process is to know of the guest beside its state: the offer's label. NULL: no memory. */
+/* The offer's label: what the new process is to know beside the state. NULL: no memory. */
 json_t *upgrade_encode(const struct guest *guest, const char *name);
 
 #endif

@@ -18,7 +18,7 @@ options_of_page() {
 
 @test "every command has a page" {
     local command
-    for command in run call inspect snapshot resume ps stats pause stop receive migrate vm asm doctor bench; do
+    for command in run call inspect snapshot resume ps stats pause stop receive migrate upgrade vm asm doctor bench; do
         [ -f "$MAN/mayfly-$command.1" ]
         grep -q "mayfly-$command 1" "$MAN/mayfly.1"
     done
@@ -36,7 +36,7 @@ options_of_page() {
 
 @test "the pages have the options that --help shows" {
     local command
-    for command in run call inspect snapshot resume ps stats pause stop receive migrate vm asm doctor bench; do
+    for command in run call inspect snapshot resume ps stats pause stop receive migrate upgrade vm asm doctor bench; do
         mayfly "$command" --help | options_of_help >"$BATS_TEST_TMPDIR/help"
         options_of_page "$MAN/mayfly-$command.1" >"$BATS_TEST_TMPDIR/page"
         [ -s "$BATS_TEST_TMPDIR/help" ]

@@ -11,8 +11,9 @@ token bucket. In the one `mayfly run`, in the other `mayfly receive`; the guest 
             are there, and nothing is sent much more often than once.
 
 What it wrote is checked by the guest itself at the end. How long things took depends on what
-else the machine does: that is only looked at with --figures, for which all is done three times.
-Exits with 77 where namespaces, their tools or the backend are not there, and says which.
+else the machine does: that is only looked at with --figures, for which guests are larger, and
+each is moved three times. Exits with 77 where namespaces or their tools are not there, and says
+which.
 """
 import argparse
 import json
@@ -30,6 +31,7 @@ BYTES_PER_S = RATE_MBIT * 1000000 / 8
 PAYLOAD = 1448 / 1514
 SOURCE, TARGET = "10.99.0.1", "10.99.0.2"
 WAIT_S = 60
+FIGURE_RUNS = 3
 
 
 class Case:
@@ -162,6 +164,15 @@ def check(case, summary, figures):
     return None
 
 
+def show(case, summary):
+    used = summary["pages_total"] * 4096
+    print("%-7s %2d rounds, %5.1f MiB in use, %5.1f MiB sent, %2d %% held back, "
+          "downtime %5.2f ms, total %.2f of memory / bandwidth" % (
+              case.name, summary["round"], used / (1 << 20), summary["bytes_sent"] / (1 << 20),
+              summary["throttle_percent"], summary["downtime_ns"] / 1e6,
+              summary["total_ns"] / 1e9 * BYTES_PER_S * PAYLOAD / used), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--mayfly", required=True)
@@ -175,19 +186,18 @@ def main():
             skip("%s is not installed (Debian and Ubuntu: iproute2)" % tool)
     failures = 0
     with Link() as link:
-        for case in LARGE * 3 if args.figures else CASES:
-            with tempfile.TemporaryDirectory() as folder:
-                summary = move(link, args, case, folder)
-            used = summary["pages_total"] * 4096
-            wrong = check(case, summary, args.figures)
-            print("%-7s %2d rounds, %5.1f MiB in use, %5.1f MiB sent, %2d %% held back, "
-                  "downtime %5.2f ms, total %.2f of memory / bandwidth%s" % (
-                      case.name, summary["round"], used / (1 << 20),
-                      summary["bytes_sent"] / (1 << 20), summary["throttle_percent"],
-                      summary["downtime_ns"] / 1e6,
-                      summary["total_ns"] / 1e9 * BYTES_PER_S * PAYLOAD / used,
-                      ": FAILED, " + wrong if wrong else ""), flush=True)
-            failures += wrong is not None
+        for case in LARGE if args.figures else CASES:
+            summaries = []
+            for _ in range(FIGURE_RUNS if args.figures else 1):
+                with tempfile.TemporaryDirectory() as folder:
+                    summaries.append(move(link, args, case, folder))
+                show(case, summaries[-1])
+            # Of figures the middle one counts, as in mayfly bench.
+            summaries.sort(key=lambda summary: summary["downtime_ns"])
+            wrong = check(case, summaries[len(summaries) // 2], args.figures)
+            if wrong:
+                print("%s: %s" % (case.name, wrong))
+                failures += 1
     return 1 if failures else 0
 
 
