@@ -426,14 +426,21 @@ static json_t *statistics_json(const struct vmm_machine *machine)
         if (name != NULL && statistics->counts[i] != 0)
             json_object_set_new(counts, name, json_integer((json_int_t)statistics->counts[i]));
     }
-    return json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+    json_t *blocks = json_array();
+    for (size_t i = 0; i < statistics->nblocks; i++) {
+        const struct vmm_block *b = &statistics->blocks[i];
+        json_array_append_new(blocks, json_pack("{s:I, s:I, s:I}", "address",
+                                                (json_int_t)b->address, "instructions",
+                                                (json_int_t)b->n, "times", (json_int_t)b->times));
+    }
+    return json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
                      "instructions_per_second",
                      seconds > 0 ? (double)machine->executed / seconds : 0.0, "branches",
                      (json_int_t)s->branches, "taken", (json_int_t)s->taken, "loads",
                      (json_int_t)s->loads, "stores", (json_int_t)s->stores, "exceptions",
                      (json_int_t)s->exceptions, "system_calls", (json_int_t)s->system_calls,
                      "blocks", (json_int_t)s->blocks, "memory_bytes", (json_int_t)s->memory_bytes,
-                     "instructions", counts);
+                     "instructions", counts, "basic_blocks", blocks);
 }
 
 static json_t *machine_json(const struct vm_session *session, size_t i)

@@ -23,8 +23,8 @@ void interrupt_watch(struct mf_sandbox *sandbox);
 void interrupt_raise(int number);
 
 /*
- * From now on the other end of a connected socket raises signals here: each byte is the number of one,
- * and its end is SIGTERM. The socket must stay as long as the process. MF_E_SYSTEM.
+ * From now on the other end of a connected socket raises signals here: each byte is the number of
+ * one, and its end is SIGTERM. The socket must stay as long as the process. MF_E_SYSTEM.
  */
 int interrupt_follow(int fd, struct mf_error *err);
 

@@ -44,7 +44,7 @@ static void write_program(struct writer *w, const struct machine_program *p)
     put_u32(w, MACHINE_IMAGE_VERSION);
     put_u32(w, (p->big_endian ? IMAGE_BIG_ENDIAN : 0u) |
                    (p->delayed_branches ? IMAGE_DELAYED_BRANCHES : 0u) |
-                   (p->simple ? IMAGE_SIMPLE : 0u));
+                   (p->simple ? IMAGE_SIMPLE : 0u) | (p->returns ? IMAGE_RETURNS : 0u));
     put_u32(w, p->entry);
     put_u32(w, (uint32_t)p->nsegments);
     put_u32(w, (uint32_t)p->nsymbols);
@@ -272,11 +272,12 @@ static void read_program(struct reader *r, struct machine_program *p)
     p->entry = get_u32(r);
     uint32_t nsegments = get_u32(r), nsymbols = get_u32(r), nlines = get_u32(r);
     uint32_t nfiles = get_u32(r), nstrings = get_u32(r);
-    if (flags > (IMAGE_BIG_ENDIAN | IMAGE_DELAYED_BRANCHES | IMAGE_SIMPLE))
+    if (flags > (IMAGE_BIG_ENDIAN | IMAGE_DELAYED_BRANCHES | IMAGE_SIMPLE | IMAGE_RETURNS))
         wrong(r, "the image has unknown flags");
     p->big_endian = flags & IMAGE_BIG_ENDIAN;
     p->delayed_branches = flags & IMAGE_DELAYED_BRANCHES;
     p->simple = flags & IMAGE_SIMPLE;
+    p->returns = flags & IMAGE_RETURNS;
     read_segments(r, p, nsegments);
     read_symbols(r, p, nsymbols);
     read_lines(r, p, nlines, nfiles);

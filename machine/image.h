@@ -20,7 +20,12 @@
 #define MACHINE_IMAGE_MAGIC "MFMIPS\r\n"
 #define MACHINE_IMAGE_VERSION 1
 
-enum machine_image_flag { IMAGE_BIG_ENDIAN = 1, IMAGE_DELAYED_BRANCHES = 2, IMAGE_SIMPLE = 4 };
+enum machine_image_flag {
+    IMAGE_BIG_ENDIAN = 1,
+    IMAGE_DELAYED_BRANCHES = 2,
+    IMAGE_SIMPLE = 4,
+    IMAGE_RETURNS = 8,
+};
 enum machine_image_right { IMAGE_WRITABLE = 1, IMAGE_EXECUTABLE = 2 };
 enum machine_image_symbol { IMAGE_GLOBAL = 1 };
 

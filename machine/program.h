@@ -12,6 +12,7 @@
 
 /* Where SPIM and MARS programs expect things. */
 #define MACHINE_TEXT UINT32_C(0x00400000)
+#define MACHINE_RETURN UINT32_C(0x003ffffc) /* $ra at the start: a jump there ends the program */
 #define MACHINE_DATA UINT32_C(0x10010000)
 #define MACHINE_EXTERN UINT32_C(0x10000000) /* .extern; $gp is 0x10008000 */
 #define MACHINE_GP UINT32_C(0x10008000)
@@ -66,6 +67,7 @@ struct machine_program {
     bool big_endian;
     bool delayed_branches; /* the code has delay slots (compiled code: always) */
     bool simple;           /* only the simple dialect: falls off the end of .text without a fault */
+    bool returns;          /* main is called, as by SPIM's start-up code: $ra is MACHINE_RETURN */
 };
 
 /* Frees what the program holds, and zeroes it; not `program` itself, which may be NULL. */

@@ -13,6 +13,7 @@
  *   void  poke(u32 address, bytes data)
  *   void  set_break(u32 address, bool on)       run() stops before that instruction
  *   bytes stats()                               struct machine_stats and counts per instruction
+ *   bytes profile(u32 address, u32 words)       a u64 each: how often it was executed
  *   void  trace(bool on)                        each instruction is a line on descriptor 2
  *
  * Output of the program goes to descriptor 1, input comes from 0, by the system calls that
@@ -30,6 +31,7 @@
 #include <stdint.h>
 
 #define MACHINE_PROTOCOL_VERSION 1
+#define MACHINE_PROFILE_WORDS    4096 /* at most, in one call of profile() */
 
 enum machine_device {
     MACHINE_CONSOLE = 1, /* SPIM's memory-mapped console */

@@ -95,7 +95,7 @@ static void do_pass(struct assembler *as, int64_t *before)
     as->changed = false;
     as->nchunks = 0;
     as->bytes = 0;
-    as->reorder = true;
+    as->reorder = !as->options->delayed_branches;
     as->label_from = 0;
     for (int kind = 0; kind < 4; kind++)
         as->chunk_of[kind] = -1;
@@ -214,8 +214,10 @@ static void find_entry(struct assembler *as)
     struct machine_program *program = as->program;
     const struct machine_symbol *start = program_symbol(program, "__start");
 
-    if (start == NULL)
+    if (start == NULL) {
         start = program_symbol(program, "main");
+        program->returns = start != NULL && !program->simple;
+    }
     if (start != NULL) {
         program->entry = start->address;
         return;

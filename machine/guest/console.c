@@ -1,12 +1,26 @@
 /*
- * Output is collected and leaves when the buffer is full, before input is asked for, and
- * at the end of each run(). Input is asked for in pieces and kept until the program takes
+ * Output is collected and leaves when the buffer is full, before input is asked for, at
+ * the end of each run(), and when it has been here for some milliseconds: a run() may be long,
+ * and somebody may be looking. Input is asked for in pieces and kept until the program takes
  * it; a line is taken only when all of it is there, so that an instruction that reads can
  * be run again when there was no input.
  */
 #include "core.h"
 
 #include <string.h>
+
+/* Instructions, as the guest knows no time: some milliseconds, even in the internal form. */
+#define OUT_WAITS UINT64_C(1000000)
+
+uint64_t console_distance(const struct machine *m)
+{
+    const struct stream *s = &m->stream;
+    uint64_t waited = m->executed - s->out_since;
+
+    if (s->out_len == 0)
+        return UINT64_MAX;
+    return waited < OUT_WAITS ? OUT_WAITS - waited : 0;
+}
 
 void console_flush(struct machine *m)
 {
@@ -27,6 +41,8 @@ void console_write(struct machine *m, const void *data, size_t len)
         m->host.write(m->host.context, 1, data, len);
         return;
     }
+    if (s->out_len == 0)
+        s->out_since = m->executed;
     memcpy(s->out + s->out_len, data, len);
     s->out_len += len;
 }

@@ -24,6 +24,7 @@ void machine_init(struct machine *m, const struct machine_host *host)
 void machine_fini(struct machine *m)
 {
     blocks_flush(m);
+    profile_fini(m);
     native_fini(m);
     memory_fini(m);
     machine_program_free(&m->program);
@@ -140,6 +141,8 @@ const char *control_load(struct machine *m, const void *data, size_t len)
         m->r[28] = MACHINE_GP;
         m->r[29] = MACHINE_STACK;
     }
+    if (m->program.returns)
+        m->r[31] = MACHINE_RETURN;
     return why;
 }
 

@@ -14,7 +14,8 @@
  *   device.c     console, disk, random numbers, power
  *   syscall.c    system calls; random.c  their random numbers; console.c  output, input
  *   system.c     the other instructions that leave the fast loop; trace.c  the trace
- *   control.c    configure, load, state, breakpoints, statistics
+ *   control.c    configure, load, state, breakpoints, statistics; profile.c  how often each
+ *                instruction was executed, by its address
  */
 #ifndef MACHINE_GUEST_CORE_H
 #define MACHINE_GUEST_CORE_H
@@ -61,6 +62,13 @@ struct page {
     uint8_t rights;
     bool has_code;               /* some bit of `code` is set */
     uint32_t code[PAGE_BYTES / 4 / 32]; /* words that blocks were made of */
+};
+
+/* How often the instructions of a page were executed. */
+struct profile_page {
+    struct profile_page *next;
+    uint32_t page;
+    uint64_t counts[PAGE_BYTES / 4];
 };
 
 /* Pages that are taken from the host some at a time. */
@@ -113,6 +121,7 @@ struct block {
     uint16_t n;           /* instructions */
     uint16_t kind;        /* enum block_kind */
     uint64_t count;       /* entries, for the statistics */
+    uint64_t skipped;     /* of these, without the last instruction: a likely branch's slot */
     struct block *next[2]; /* successors: fall through or not taken; taken */
     uint32_t target[2];
     struct block *chain;  /* of the hash bucket */
@@ -222,6 +231,7 @@ struct disk_device {
 struct stream {
     uint8_t out[4096];
     size_t out_len;
+    uint64_t out_since; /* instructions executed when the first byte came */
     uint8_t in[4096]; /* read but not taken yet */
     size_t in_at, in_len;
     bool in_end;
@@ -300,6 +310,7 @@ struct machine {
     uint64_t nblocks;
     const void *const *labels; /* of execute.c */
     uint64_t counts[ISA_COUNT + 1]; /* per instruction, without the entries of blocks */
+    struct profile_page *profile;   /* per address, likewise; the last one used comes first */
 
     /* Memory. */
     struct page **directory[1024];
@@ -376,8 +387,16 @@ struct block *block_look(struct machine *m, uint32_t pc);
 void blocks_flush(struct machine *m);
 /* The virtual page has blocks, perhaps. */
 bool blocks_on_page(const struct machine *m, uint32_t address);
-/* Adds the counts of all blocks to machine.counts. */
+/* Adds the counts of all blocks to machine.counts and to the profile. */
 void blocks_harvest(struct machine *m);
+
+/* profile.c */
+/* `times` more executions of the instruction at `address`; UINT64_MAX: one less. */
+void profile_add(struct machine *m, uint32_t address, uint64_t times);
+uint64_t profile_get(struct machine *m, uint32_t address);
+/* Instructions of an entered block from its `first` one on were not executed after all. */
+void profile_take_back(struct machine *m, const struct block *b, unsigned first);
+void profile_fini(struct machine *m);
 
 /* execute.c */
 /* Runs from block `b` while *budget lasts. With b NULL only fills machine.labels. */
@@ -476,6 +495,8 @@ void device_check(struct machine *m);
 /* console.c */
 void console_write(struct machine *m, const void *data, size_t len);
 void console_flush(struct machine *m);
+/* Instructions until collected output must leave; UINT64_MAX: there is none. */
+uint64_t console_distance(const struct machine *m);
 /* The next byte of input: 0 to 255, -1 at the end, -2 when there is none now. */
 int console_peek(struct machine *m);
 void console_take(struct machine *m);

@@ -68,9 +68,15 @@ static bool off_the_end(const struct machine *m)
     return m->simple && m->fault.code == EXC_IBE && m->fault.address == m->text_end;
 }
 
+/* So does the return of main. */
+static bool returned(const struct machine *m)
+{
+    return m->program.returns && m->fault.code == EXC_IBE && m->fault.address == MACHINE_RETURN;
+}
+
 static void fetch_failed(struct machine *m)
 {
-    if (off_the_end(m))
+    if (off_the_end(m) || returned(m))
         cpu_stop(m, MACHINE_EXIT, 0);
     else
         cp0_raise(m);
@@ -102,6 +108,7 @@ static void run_system(struct machine *m)
         m->executed--;
         m->run_left++;
         m->counts[insn]--;
+        profile_add(m, m->pc, UINT64_MAX);
         m->system_calls--;
         cpu_stop(m, MACHINE_WAIT, 0);
     }
@@ -165,6 +172,7 @@ static void run_some(struct machine *m, bool first)
     uint64_t chunk = least(m->run_left, CHUNK_MOST);
 
     chunk = least(chunk, least(cp0_timer_distance(m), device_distance(m)));
+    chunk = least(chunk, console_distance(m));
     if (chunk == 0)
         chunk = 1;
     bool step = m->tracing || m->in_slot || (first && is_break(m, m->pc));
@@ -193,6 +201,8 @@ void cpu_run(struct machine *m, uint64_t instructions, struct machine_stop *stop
             blocks_flush(m);
         cp0_timer_check(m);
         device_check(m);
+        if (console_distance(m) == 0)
+            console_flush(m);
         if (cp0_interrupt_pending(m) && !m->in_slot) {
             fault_plain(m, EXC_INT, NULL);
             m->waiting = false;

@@ -177,8 +177,7 @@ fault: /* The instruction counts as executed, those behind it do not. */
     m->in_slot = (o->index & OP_SLOT) != 0;
     m->pc = b->pc + 4 * (o->index & ~OP_SLOT);
     budget += b->n - 1 - (o->index & ~OP_SLOT);
-    for (unsigned i = (o->index & ~OP_SLOT) + 1u; i < b->n; i++)
-        m->counts[b->insns[i]]--;
+    profile_take_back(m, b, (o->index & ~OP_SLOT) + 1u);
     LEAVE(LEAVE_FAULT);
 attend: /* The same behind an instruction that somebody else must look at. */
     if (o->index & OP_SLOT) {
@@ -192,8 +191,7 @@ attend: /* The same behind an instruction that somebody else must look at. */
     }
     m->pc = b->pc + 4 * (o->index + 1u);
     budget += b->n - 1 - o->index;
-    for (unsigned i = o->index + 1u; i < b->n; i++)
-        m->counts[b->insns[i]]--;
+    profile_take_back(m, b, o->index + 1u);
     LEAVE(LEAVE_NEXT);
 out:
     *left = budget + m->held;

@@ -195,6 +195,20 @@ static struct mf_value stats(const struct mf_value *arg)
 }
 MF_EXPORT(stats, "bytes stats()");
 
+static struct mf_value profile(const struct mf_value *arg)
+{
+    static uint64_t out[MACHINE_PROFILE_WORDS];
+    uint32_t words = arg[1].u32;
+
+    if (words > MACHINE_PROFILE_WORDS)
+        return mf_error("too many words at once");
+    blocks_harvest(&machine);
+    for (uint32_t i = 0; i < words; i++)
+        out[i] = profile_get(&machine, arg[0].u32 + 4 * i);
+    return mf_bytes(out, words * sizeof out[0]);
+}
+MF_EXPORT(profile, "bytes profile(u32 address, u32 words)");
+
 static struct mf_value trace(const struct mf_value *arg)
 {
     machine.tracing = arg[0].boolean;

@@ -441,6 +441,20 @@ void unit_go_outside(struct unit *u, struct block *b, unsigned successor)
     jump_through(u, offsetof(struct block, out) + 8 * successor, u->m->native.link[successor]);
 }
 
+/* With one instruction when the counter is near the machine. */
+void unit_count(struct unit *u, const uint64_t *counter)
+{
+    intptr_t offset = (intptr_t)counter - (intptr_t)u->m;
+    struct x86_place place = unit_field(0);
+
+    place.offset = (int32_t)offset;
+    if (offset != place.offset) {
+        x86_constant(&u->x, RAX, (uintptr_t)counter);
+        place = (struct x86_place){X86_NONE, RAX, 0};
+    }
+    x86_pi(&u->x, DIGIT_ADD, X86_W, place, 1);
+}
+
 void unit_count_taken(struct unit *u)
 {
     x86_rp(&u->x, X86_ADD | X86_W, STATE, FIELD(native.one_taken));
@@ -489,11 +503,8 @@ static bool emit_op(struct unit *u, struct block *b, const struct op *o,
 
 /* --- blocks --- */
 
-/* `add`, with one instruction when the counter is near the machine. */
 static void count_entry(struct unit *u, const struct block *b)
 {
-    intptr_t offset = (intptr_t)&b->count - (intptr_t)u->m;
-    struct x86_place place = unit_field(0);
     unsigned lane = u->lane[b->place];
 
     if (lane != LANE_NONE) {
@@ -501,12 +512,7 @@ static void count_entry(struct unit *u, const struct block *b)
                unit_field(offsetof(struct machine, native.one) + lane % 2 * sizeof(struct lanes)));
         return;
     }
-    place.offset = (int32_t)offset;
-    if (offset != place.offset) {
-        x86_constant(&u->x, RAX, (uintptr_t)&b->count);
-        place = (struct x86_place){X86_NONE, RAX, 0};
-    }
-    x86_pi(&u->x, DIGIT_ADD, X86_W, place, 1);
+    unit_count(u, &b->count);
 }
 
 static void emit_block(struct unit *u, struct block *b, const struct block *following)

@@ -93,6 +93,8 @@ void unit_compare_constant(struct unit *u, unsigned s, uint32_t constant);
 void unit_test_flag(struct unit *u, uint32_t mask);
 /* d = whether the condition holds; leaves the flags. */
 void unit_set(struct unit *u, unsigned d, enum x86_condition condition);
+/* One more in a counter; may change rax. */
+void unit_count(struct unit *u, const uint64_t *counter);
 void unit_count_taken(struct unit *u);
 /* To a successor of `b` that is not in the unit. */
 void unit_go_outside(struct unit *u, struct block *b, unsigned successor);

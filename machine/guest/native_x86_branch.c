@@ -144,16 +144,14 @@ static void test_waited(struct unit *u)
 }
 
 /* A likely branch that is not taken gives back what its slot was charged. */
-static void skip_slot(struct unit *u, struct block *b, const struct op *o)
+static void skip_slot(struct unit *u, struct block *b)
 {
     struct x86 *x = &u->x;
-    size_t slot = b->insns[(o->index & ~OP_SLOT) + 1];
 
     x86_pi(x, DIGIT_CMP, 0, FIELD(condition), 0);
     uint8_t *taken = x86_jump_if(x, CC_NE);
     x86_pi(x, DIGIT_ADD, X86_W, x86_in(STATE), 1);
-    x86_pi(x, DIGIT_SUB, X86_W,
-           unit_field(offsetof(struct machine, counts) + sizeof(uint64_t) * slot), 1);
+    unit_count(u, &b->skipped);
     go(u, b, 0, NULL);
     x86_bind(x, taken, x->at);
     unit_count_taken(u);
@@ -234,7 +232,7 @@ bool unit_branch(struct unit *u, struct block *b, const struct op *o, enum op_co
         branch(u, b, CC_NE, following);
         return true;
     case OP_SKIP_SLOT:
-        skip_slot(u, b, o);
+        skip_slot(u, b);
         return true;
     case OP_ADDIU_BNE:
     case OP_ADDIU_BEQ:

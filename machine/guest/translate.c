@@ -915,9 +915,12 @@ void blocks_harvest(struct machine *m)
     native_fold(m);
     for (size_t i = 0; i < BLOCK_BUCKETS; i++) {
         for (struct block *b = m->buckets[i]; b != NULL; b = b->chain) {
-            for (unsigned j = 0; j < b->n; j++)
-                m->counts[b->insns[j]] += b->count;
-            b->count = 0;
+            for (unsigned j = 0; j < b->n && b->count != 0; j++) {
+                uint64_t times = b->count - (j + 1u == b->n ? b->skipped : 0);
+                m->counts[b->insns[j]] += times;
+                profile_add(m, b->pc + 4 * j, times);
+            }
+            b->count = b->skipped = 0;
         }
     }
 }

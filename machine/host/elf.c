@@ -144,7 +144,8 @@ static int add_segment(struct elf *elf, size_t header)
 
     if (memory == 0)
         return MF_OK;
-    if (bytes > memory || !inside(elf, offset, bytes, 1) ||
+    /* Without bytes in the file (.bss), the offset says nothing. */
+    if (bytes > memory || (bytes > 0 && !inside(elf, offset, bytes, 1)) ||
         (uint64_t)address + memory > UINT64_C(0x100000000))
         return REFUSE(elf, "%.120s: the segment at 0x%08x does not fit into the file or the "
                            "address space", elf->name, address);
@@ -161,7 +162,8 @@ static int add_segment(struct elf *elf, size_t header)
     };
     if (segment->data == NULL)
         return mf_fail(elf->err, MF_E_NO_MEMORY, "out of memory");
-    memcpy(segment->data, elf->data + offset, bytes);
+    if (bytes > 0)
+        memcpy(segment->data, elf->data + offset, bytes);
     program->nsegments++;
     return MF_OK;
 }

@@ -171,8 +171,8 @@ static bool goes_to(const struct machine_state *state, uint32_t word, uint32_t a
     }
 }
 
-static uint32_t segment_word(const struct machine_program *program,
-                             const struct machine_segment *segment, uint32_t at)
+uint32_t explain_segment_word(const struct machine_program *program,
+                              const struct machine_segment *segment, uint32_t at)
 {
     uint32_t word = 0;
 
@@ -204,7 +204,7 @@ static bool find_jump(const struct vmm_machine *machine, uint32_t target, uint32
     for (size_t i = 0; i < program->nsegments; i++) {
         const struct machine_segment *segment = &program->segments[i];
         for (uint32_t at = 0; segment->executable && segment->bytes - at >= 4; at += 4) {
-            uint32_t word = segment_word(program, segment, at);
+            uint32_t word = explain_segment_word(program, segment, at);
             if (goes_to(&machine->state, word, segment->address + at, target)) {
                 *from = segment->address + at;
                 found++;
@@ -305,6 +305,25 @@ static void print_counts(FILE *file, const struct vmm_statistics *statistics)
                 isa_table[counts[i].insn].mnemonic);
 }
 
+#define BLOCKS_SHOWN 20
+
+static void print_blocks(FILE *file, const struct vmm_machine *machine)
+{
+    const struct vmm_statistics *s = &machine->statistics;
+    char place[256];
+
+    if (s->nblocks > 0)
+        fprintf(file, "  basic blocks, by the instructions executed in them:\n");
+    for (size_t i = 0; i < s->nblocks && i < BLOCKS_SHOWN; i++) {
+        const struct vmm_block *b = &s->blocks[i];
+        program_place(&machine->program, b->address, place, sizeof place);
+        fprintf(file, "  %12" PRIu64 "  0x%08" PRIx32 "  %3" PRIu32 " instruction%s  %s\n",
+                b->times, b->address, b->n, b->n == 1 ? " " : "s", place);
+    }
+    if (s->nblocks > BLOCKS_SHOWN)
+        fprintf(file, "  and %zu more; --json has them all\n", s->nblocks - BLOCKS_SHOWN);
+}
+
 char *explain_statistics(const struct vmm_machine *machine)
 {
     const struct machine_stats *s = &machine->statistics.stats;
@@ -327,6 +346,7 @@ char *explain_statistics(const struct vmm_machine *machine)
             s->memory_bytes);
     if (machine->statistics.counts != NULL)
         print_counts(file, &machine->statistics);
+    print_blocks(file, machine);
     fclose(file);
     return text;
 }

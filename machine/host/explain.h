@@ -26,6 +26,10 @@ bool explain_instruction(struct vmm_machine *machine, uint32_t address, char *bu
 /* The word of memory at `address` in the machine's byte order. False: none, or a failure. */
 bool explain_word(struct vmm_machine *machine, uint32_t address, uint32_t *word);
 
+/* A word of a text segment, `at` bytes from its beginning. */
+uint32_t explain_segment_word(const struct machine_program *program,
+                              const struct machine_segment *segment, uint32_t at);
+
 /* The name of the instruction that statistics count at this index. Static. */
 const char *explain_mnemonic(unsigned index);
 

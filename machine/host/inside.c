@@ -4,6 +4,7 @@
  */
 #include "machine/host/inside.h"
 
+#include "machine/host/blocks.h"
 #include "machine/isa/isa.h"
 
 #include <stdlib.h>
@@ -132,7 +133,7 @@ int vmm_machine_get_statistics(struct vmm_machine *machine)
     if (statistics->counts == NULL)
         return mf_fail(&machine->err, MF_E_NO_MEMORY, "out of memory");
     memcpy(statistics->counts, (const char *)result.bytes.data + sizeof statistics->stats, rest);
-    return MF_OK;
+    return blocks_count(machine);
 }
 
 int vmm_machine_check(struct vmm_machine *machine, const char *path)

@@ -35,6 +35,9 @@
 #define TIMED_PIECE_NS UINT64_C(10000000)
 #define GRACE_NS       UINT64_C(5000000000)
 #define CHUNK_DEFAULT  UINT64_C(100000)
+#define CHUNK_LEAST    UINT64_C(1000)
+/* What no machine exceeds in PIECE_NS, unless it waits and does nothing. */
+#define CHUNK_MOST     (UINT64_C(1) << 28)
 
 static uint64_t now_ns(void)
 {
@@ -519,10 +522,12 @@ static void learn_speed(struct vmm_machine *machine, uint64_t instructions, uint
 
     if (machine->stop.executed < instructions || instructions < machine->chunk)
         return;
-    if (ns < wanted / 2 && machine->chunk < UINT64_C(1) << 40)
+    if (ns < wanted / 2 && machine->chunk < CHUNK_MOST)
         machine->chunk *= 2;
-    else if (ns > wanted * 2 && machine->chunk > 1000)
+    while (ns > wanted * 2 && machine->chunk > CHUNK_LEAST) {
         machine->chunk /= 2;
+        ns /= 2;
+    }
 }
 
 /* Its run(), or the rest of the one that it was stopped in. */
@@ -658,6 +663,7 @@ void vmm_machine_close(struct vmm_machine *machine)
     vmm_move_fini(machine);
     machine_program_free(&machine->program);
     free(machine->statistics.counts);
+    free(machine->statistics.blocks);
     vmm_io_close(&machine->io);
     vmm_config_fini(&machine->config);
 }

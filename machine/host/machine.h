@@ -54,10 +54,18 @@ enum vmm_outcome {
     VMM_FAILED,      /* could not be made, or the sandbox failed: `err` */
 };
 
+/* A basic block: instructions that are only entered at the first and left behind the last one. */
+struct vmm_block {
+    uint32_t address, n;
+    uint64_t times;
+};
+
 /* Counts per instruction, in the order of the ISA table. */
 struct vmm_statistics {
     struct machine_stats stats;
     uint64_t *counts;
+    struct vmm_block *blocks; /* those that were executed, by their share, largest first */
+    size_t nblocks;
 };
 
 /* The text of a source file that came along with a machine; NULL: it did not. */

@@ -39,6 +39,27 @@ static void run_one(struct vmm_machine *machine)
     vmm_machine_run(machine);
 }
 
+/* A whole slice, which may be more than one piece: their lengths depend on the host's speed. */
+static enum vmm_turn run_slice(struct vmm_machine *machine, uint64_t slice)
+{
+    uint64_t start = machine->executed;
+    enum vmm_turn turn;
+
+    do
+        turn = vmm_machine_turn(machine, slice - (machine->executed - start));
+    while (turn == VMM_GOES_ON && machine->executed - start < slice);
+    return turn;
+}
+
+static size_t count_ready(const struct crew *crew)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < crew->n; i++)
+        n += crew->machines[i].outcome == VMM_READY;
+    return n;
+}
+
 /*
  * One turn for each machine. Returns how many are left; *waiting: one of those that wait for
  * input. *busy: one goes on.
@@ -46,6 +67,7 @@ static void run_one(struct vmm_machine *machine)
 static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, bool *busy)
 {
     size_t left = 0;
+    bool alone = count_ready(crew) == 1;
 
     *waiting = NULL;
     *busy = false;
@@ -53,7 +75,8 @@ static size_t run_round(const struct crew *crew, struct vmm_machine **waiting, b
         struct vmm_machine *machine = &crew->machines[i];
         if (machine->outcome != VMM_READY)
             continue;
-        enum vmm_turn turn = vmm_machine_turn(machine, machine->config.slice);
+        /* The last one has nobody to leave the turn to. */
+        enum vmm_turn turn = run_slice(machine, alone ? UINT64_MAX : machine->config.slice);
         left += turn != VMM_ENDED;
         *busy |= turn == VMM_GOES_ON;
         if (turn == VMM_WAITS)

@@ -4,9 +4,9 @@
  * away under whoever touches it.
  *
  * One process owns it at a time. Another one that borrows it has it mapped for reading, so that
- * even its mistakes change nothing, until the owner has left it and it becomes its own. Only the
- * system pages (below LAYOUT_GPA(FREE)), which depend on library and backend, can be written to before:
- * each that is becomes a copy, which goes into the file later.
+ * even its mistakes change nothing, until the owner has left it and it becomes its own. Only
+ * the system pages (below LAYOUT_GPA(FREE)), which depend on library and backend, can be written
+ * to before: each that is becomes a copy, which goes into the file later.
  */
 #ifndef MEM_SHARED_H
 #define MEM_SHARED_H
@@ -30,8 +30,8 @@ int mem_borrow(struct mem *mem, int fd, struct mf_error *err);
 int mem_own(struct mem *mem, struct mf_error *err);
 
 /*
- * It is another process's: from here on nothing that is done with *mem, which reads as zeros, can
- * change it.
+ * It is another process's: from here on nothing that is done with *mem, which reads as zeros,
+ * can change it.
  */
 void mem_leave(struct mem *mem);
 
@@ -39,8 +39,8 @@ void mem_leave(struct mem *mem);
 bool mem_shared_clear(struct mem *mem, mf_gpa gpa, uint64_t bytes);
 
 /*
- * The first page from `page` on that may be anything but zeros: mem->end when there is none. Only of
- * memory that is shared or borrowed.
+ * The first page from `page` on that may be anything but zeros: mem->end when there is none.
+ * Only of memory that is shared or borrowed.
  */
 uint64_t mem_shared_next(const struct mem *mem, uint64_t page);
 

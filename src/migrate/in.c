@@ -197,7 +197,8 @@ static int receive_pages(struct in *in)
         switch (frame.type) {
         case WIRE_PAGES:
             if (in->handover)
-                return error_set(in->err, MF_E_PEER, "the peer sent pages of memory that it passed");
+                return error_set(in->err, MF_E_PEER,
+                                 "the peer sent pages of memory that it passed");
             rc = in_pages(in, &frame, in_put_quiet);
             break;
         case WIRE_ROUND:

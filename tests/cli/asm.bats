@@ -147,7 +147,10 @@ PY
 @test "delay slots are filled on demand" {
     printf 'main: b main\n' >loop.s
     [ "$(mayfly asm --list loop.s | wc -l)" -eq 1 ]
-    [ "$(mayfly asm --list --delayed-branches loop.s | wc -l)" -eq 2 ]
+    [ "$(mayfly asm --list --delayed-branches loop.s | wc -l)" -eq 1 ]
+    printf '.set reorder\nmain: b main\n' >filled.s
+    [ "$(mayfly asm --list filled.s | wc -l)" -eq 1 ]
+    [ "$(mayfly asm --list --delayed-branches filled.s | wc -l)" -eq 2 ]
 }
 
 @test "wrong usage and missing files" {

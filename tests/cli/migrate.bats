@@ -433,7 +433,7 @@ s.recv(1)'
     begin job1 "$P" churn 16 60000
     script -qec "'$MAYFLY' migrate job1 $ADDR" typescript >/dev/null 3>&- || true
     grep -q "round 1" typescript
-    grep -q "job1 has moved" typescript
+    grep -q "job1 has moved" typescript || { cat typescript; return 1; }
     begin job2 "$P" churn 16 60000
     run --separate-stderr mayfly migrate job2 "$ADDR"
     status_is 0

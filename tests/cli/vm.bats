@@ -226,6 +226,21 @@ vm() {
     done
 }
 
+@test "a slice is as long as it says, whatever the host's speed" {
+    printf '%s\n' 'main: li $s0, 4' 'loop: li $t0, 150000' 'wait: sub $t0, $t0, 1' 'bnez $t0, wait' \
+        'move $a0, $s0' 'li $v0, 1' 'syscall' 'li $a0, 10' 'li $v0, 11' 'syscall' \
+        'sub $s0, $s0, 1' 'bnez $s0, loop' >down.s
+    local slice
+    for slice in 10000000 700000; do
+        printf 'vm_binary = down.s\nvm_exec_slice_in_instructions = %s\n' "$slice" >down.conf
+        run --separate-stderr vm --schedule=round-robin -v down.conf -v down.conf
+        [ "$(tr -d '\n' <<<"$output")" = "$(case $slice in
+            10000000) printf '[down] %s' 4 3 2 1; printf '[down#2] %s' 4 3 2 1 ;;
+            *) printf '[down] %s' 4 3; printf '[down#2] %s' 4 3; printf '[down] %s' 2 1; printf '[down#2] %s' 2 1 ;;
+            esac)" ]
+    done
+}
+
 @test "one machine's crash, missing file, or bad source stops no other" {
     run vm crash.s numbers.s
     status_is 134
@@ -286,6 +301,14 @@ vm() {
     printf 'main: jr $zero\n' >jump.s
     run vm jump.s
     status_is 134
+    printf '__start: jr $ra\n' >start.s
+    run vm start.s
+    status_is 134
+    # main has a caller, and its return is an end.
+    printf 'main: jr $ra\n' >return.s
+    run vm return.s
+    status_is 0
+    [ -z "$output" ]
     printf 'main: lw $t0, 0($zero)\n' >null.s
     run vm null.s
     status_is 134
@@ -522,6 +545,15 @@ PY
     json 'r["machines"][0]["stats"]["instructions_per_second"] > 0'
     json 'r["machines"][0]["stats"]["memory_bytes"] % 4096 == 0'
     json 'r["machines"][0]["outcome"] == "exited" and r["exit_status"] == 0'
+    json '[b["times"] for b in r["machines"][0]["stats"]["basic_blocks"]] == [5, 1, 1]'
+    # Every instruction stands in one block, whole turns or single steps.
+    local how
+    for how in parallel round-robin; do
+        run --separate-stderr vm --stats --json --schedule=$how count.s timer.s
+        json 'all(m["executed"] == sum(b["instructions"] * b["times"] for b in m["stats"]["basic_blocks"]) for m in r["machines"])'
+    done
+    run --separate-stderr vm --stats count.s
+    contains "$stderr" "basic blocks, by the instructions" "  5  0x00400004   14 instructions  count.s:7 (loop)"
 }
 
 @test "--trace shows each instruction" {

@@ -189,6 +189,28 @@ static void loads_elf_of_both_orders(void **state)
     }
 }
 
+/* A segment of zeros only has no bytes in the file, and its offset may lie behind the end. */
+static void loads_elf_without_bytes(void **state)
+{
+    uint8_t file[FILE_LEN];
+    const size_t header = sizeof(Elf32_Ehdr);
+    struct machine_program program;
+    struct mf_error err;
+
+    (void)state;
+    make_elf(file, false);
+    memset(file + header + offsetof(Elf32_Phdr, p_offset), 0x7f, 4);
+    memset(file + header + offsetof(Elf32_Phdr, p_filesz), 0, 4);
+    assert_int_equal(elf_load(file, sizeof file, "x", &program, &err), MF_OK);
+    assert_int_equal(program.nsegments, 1);
+    assert_int_equal(program.segments[0].bytes, 0);
+    assert_int_equal(program.segments[0].memory_bytes, 12);
+    machine_program_free(&program);
+    /* What is no byte in the file must be in the address space all the same. */
+    memset(file + header + offsetof(Elf32_Phdr, p_memsz), 0xff, 4);
+    assert_int_equal(elf_load(file, sizeof file, "x", &program, &err), MF_E_IMAGE);
+}
+
 /* One field of a good file changed, and what the message must say. */
 struct elf_change {
     size_t at, bytes;
@@ -341,6 +363,7 @@ int main(void)
         cmocka_unit_test(names_line_of_mistakes),
         cmocka_unit_test(refuses_what_is_no_text),
         cmocka_unit_test(loads_elf_of_both_orders),
+        cmocka_unit_test(loads_elf_without_bytes),
         cmocka_unit_test(refuses_bad_elf),
         cmocka_unit_test(survives_damage),
         cmocka_unit_test(legacy_counts_written_instructions),

@@ -368,6 +368,40 @@ static void write_file(const char *name, const void *data, size_t len)
     close(fd);
 }
 
+/* Every instruction that was executed stands in one basic block, whatever the turns are. */
+static void counts_basic_blocks(void **state)
+{
+    static const char *const programs[] = {"numbers.s", "timer.s", "crash.s"};
+    static const uint64_t slices[] = {UINT64_MAX, 100, 1};
+
+    (void)state;
+    for (size_t i = 0; i < 9; i++) {
+        struct vmm_common *common = make_common();
+        struct vmm_machine machine;
+        uint64_t sum = 0;
+        common->statistics = true;
+        make(&machine, common, programs[i / 3], "blocks.out");
+        assert_int_equal(vmm_machine_open(&machine), MF_OK);
+        while (vmm_machine_turn(&machine, slices[i % 3]) == VMM_GOES_ON)
+            ;
+        const struct vmm_statistics *s = &machine.statistics;
+        for (size_t b = 0; b < s->nblocks; b++) {
+            sum += s->blocks[b].n * s->blocks[b].times;
+            if (b > 0)
+                assert_true(s->blocks[b].n * s->blocks[b].times <=
+                            s->blocks[b - 1].n * s->blocks[b - 1].times);
+        }
+        assert_int_equal(sum, machine.executed);
+        if (i < 3) {
+            assert_int_equal(s->blocks[0].times, 5);
+            assert_int_equal(s->blocks[0].address, MACHINE_TEXT + 4);
+        }
+        vmm_machine_close(&machine);
+        free_common(common);
+        free(take_output("blocks.out"));
+    }
+}
+
 /* What a program, given as its text, prints; `devices` as in a configuration file. */
 static char *run_text(const char *program, const char *devices)
 {
@@ -521,6 +555,7 @@ int main(void)
         cmocka_unit_test(refuses_other_snapshots),
         cmocka_unit_test(turns_are_the_same_every_time),
         cmocka_unit_test(confines_snapshots),
+        cmocka_unit_test(counts_basic_blocks),
         cmocka_unit_test(reads_and_writes_a_disk),
         cmocka_unit_test(keeps_user_mode_out),
         cmocka_unit_test(has_floating_point_flags),

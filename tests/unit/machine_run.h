@@ -22,7 +22,7 @@ struct rig {
     struct machine *m;
     struct machine_stop stop;
     char out[65536];
-    size_t out_len;
+    size_t out_len, writes;
     const char *in; /* what is left of the input; NULL: at its end */
     bool in_waits;  /* behind the input comes more, later */
     uint8_t disk[4][DISK_SECTOR];
@@ -32,6 +32,7 @@ static inline void rig_write(void *context, int fd, const void *data, size_t len
 {
     struct rig *rig = context;
 
+    rig->writes++;
     if (fd == 1 && len <= sizeof(rig->out) - 1 - rig->out_len) {
         memcpy(rig->out + rig->out_len, data, len);
         rig->out_len += len;
@@ -88,7 +89,7 @@ static inline uint64_t rig_disk_sectors(void *context)
 
 /* What a machine is made of; zero is little-endian without delay slots. */
 struct rig_setup {
-    bool big, delayed, simple, writable;
+    bool big, delayed, simple, writable, returns;
     const char *snapshot;                /* the one string of the program */
     const uint32_t *ktext;               /* words at 0x80000180 */
     size_t nktext;
@@ -145,7 +146,8 @@ static inline void rig_open_bytes(struct rig *rig, const struct rig_setup *setup
                                       .nstrings = setup->snapshot != NULL,
                                       .big_endian = setup->big,
                                       .delayed_branches = setup->delayed,
-                                      .simple = setup->simple};
+                                      .simple = setup->simple,
+                                      .returns = setup->returns};
     uint8_t *image = NULL;
     size_t image_len = 0;
 

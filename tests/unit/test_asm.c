@@ -100,9 +100,14 @@ static void simple_dialect(void **state)
     assert_int_equal(program.lines[3].address, MACHINE_TEXT + 12);
     assert_int_equal(program.lines[4].address, MACHINE_TEXT + 20);
     assert_int_equal(program.lines[7].line, 8);
+    assert_false(program.returns);
     machine_program_free(&program);
     program = assemble("main: li $1, 6", NULL);
     assert_false(program.simple);
+    assert_true(program.returns);
+    machine_program_free(&program);
+    program = assemble("main: jr $ra\n__start: li $1, 6", NULL);
+    assert_false(program.returns);
     machine_program_free(&program);
     program = assemble("li $1, 6\njr $ra", NULL);
     assert_false(program.simple);
@@ -433,7 +438,12 @@ static void delay_slots(void **state)
     (void)state;
     same_code("x: bge $t0, $t1, x\njr $ra", "x: slt $at, $t0, $t1\nbeq $at, $0, x\njr $ra",
               &delayed);
+    /* The source fills the slots, as SPIM's option has it, unless it asks for the assembler. */
     program = assemble("x: b x\njr $ra", &delayed);
+    assert_true(program.delayed_branches);
+    assert_int_equal(segment(&program, SEGMENT_TEXT)->bytes, 8);
+    machine_program_free(&program);
+    program = assemble(".set reorder\nx: b x\njr $ra", &delayed);
     assert_true(program.delayed_branches);
     assert_int_equal(segment(&program, SEGMENT_TEXT)->bytes, 16);
     machine_program_free(&program);
@@ -458,6 +468,9 @@ static void targets_out_of_reach(void **state)
               NULL);
     struct machine_program program =
         assemble("x: beq $t0, $t1, y\nnop\n.space 0x20000\ny: nop", &delayed);
+    assert_int_equal(symbol(&program, "y"), MACHINE_TEXT + 0x20000 + 24);
+    machine_program_free(&program);
+    program = assemble(".set reorder\nx: beq $t0, $t1, y\nnop\n.space 0x20000\ny: nop", &delayed);
     assert_int_equal(symbol(&program, "y"), MACHINE_TEXT + 0x20000 + 28);
     machine_program_free(&program);
 }
@@ -637,6 +650,7 @@ static void images(void **state)
     assert_true(machine_image_recognise(bytes, len));
     assert_int_equal(machine_image_decode(bytes, len, &again, &why), 0);
     assert_int_equal(again.entry, program.entry);
+    assert_true(again.returns);
     assert_int_equal(again.nsegments, program.nsegments);
     for (size_t i = 0; i < program.nsegments; i++) {
         assert_int_equal(again.segments[i].address, program.segments[i].address);

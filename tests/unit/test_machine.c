@@ -130,6 +130,56 @@ static void test_faults(void **state)
     }
 }
 
+/* main may return, as if start-up code had called it; no other jump out of the text ends well. */
+static void test_return(void **state)
+{
+    const uint32_t jr_ra = R_TYPE(8, 31, 0, 0), jr_zero = R_TYPE(8, 0, 0, 0);
+    const struct {
+        uint32_t jump;
+        bool returns, delayed;
+        enum machine_stop_reason reason;
+    } cases[] = {
+        {jr_ra, true, false, MACHINE_EXIT},    {jr_ra, true, true, MACHINE_EXIT},
+        {jr_ra, false, false, MACHINE_FAULT},  {jr_zero, true, false, MACHINE_FAULT},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const uint32_t text[] = {ORI(2, 0, 5), cases[i].jump, ORI(3, 0, 6)};
+        const struct rig_setup setup = {.returns = cases[i].returns, .delayed = cases[i].delayed};
+        for (uint64_t slice = 1; slice <= 100; slice *= 10) {
+            struct rig rig;
+            enum machine_stop_reason reason;
+            rig_open(&rig, &setup, text, COUNT(text));
+            assert_int_equal(rig.m->r[31], setup.returns ? MACHINE_RETURN : 0);
+            while ((reason = rig_run(&rig, slice)) == MACHINE_SLICE)
+                ;
+            assert_int_equal(reason, cases[i].reason);
+            assert_int_equal(rig.m->executed, setup.delayed ? 3 : 2);
+            if (reason == MACHINE_EXIT)
+                assert_int_equal(rig.stop.code, 0);
+            rig_close(&rig);
+        }
+    }
+}
+
+/* Output leaves while a run() goes on, though nothing fills the buffer. */
+static void test_output_leaves(void **state)
+{
+    const uint32_t text[] = {ORI(2, 0, 11),   ORI(4, 0, 'x'), SYSCALL,        LUI(8, 16),
+                             ADDIU(8, 8, -1), BNE(8, 0, -2),  ORI(4, 0, 'y'), SYSCALL,
+                             ORI(2, 0, 10),   SYSCALL};
+    struct rig_setup setup = {0};
+    struct rig rig;
+
+    (void)state;
+    rig_open(&rig, &setup, text, COUNT(text));
+    assert_int_equal(rig_run(&rig, UINT64_MAX), MACHINE_EXIT);
+    assert_string_equal(rig.out, "xy");
+    assert_int_equal(rig.writes, 2);
+    rig_close(&rig);
+}
+
 /* A handler that skips what faulted, once with and once without delay slots. */
 static void test_handler(void **state)
 {
@@ -343,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results),          cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_return),           cmocka_unit_test(test_output_leaves),
         cmocka_unit_test(test_handler),          cmocka_unit_test(test_timer),
         cmocka_unit_test(test_console_device),   cmocka_unit_test(test_disk_and_power),
         cmocka_unit_test(test_wait_for_input),   cmocka_unit_test(test_dump_and_snapshot),

@@ -21,6 +21,7 @@ struct result {
     struct machine_state state;
     uint64_t stats[sizeof(struct machine_stats) / 8 + ISA_COUNT];
     uint64_t generation;
+    uint64_t times[PLACES]; /* each word was executed */
 };
 
 static struct text text;
@@ -64,6 +65,19 @@ static void leave(void)
     put(0x0000000c); /* syscall */
 }
 
+/* How often each word was executed; together that are all instructions. */
+static void look_at_profile(struct rig *rig, struct result *result)
+{
+    uint64_t sum = 0, counted = 0;
+
+    for (size_t i = 0; i < text.n; i++)
+        sum += result->times[i] = profile_get(rig->m, TEXT + 4 * (uint32_t)i);
+    for (size_t i = 0; i <= ISA_COUNT; i++)
+        counted += rig->m->counts[i];
+    assert_int_equal(sum, rig->m->executed);
+    assert_int_equal(counted, rig->m->executed);
+}
+
 static void run(const struct rig_setup *setup, uint64_t threshold, uint64_t slice,
                 struct result *result)
 {
@@ -81,6 +95,7 @@ static void run(const struct rig_setup *setup, uint64_t threshold, uint64_t slic
     assert_int_not_equal(control_stats(rig.m, result->stats, sizeof(result->stats)), 0);
     ((struct machine_stats *)result->stats)->blocks = 0;
     result->generation = rig.m->generation;
+    look_at_profile(&rig, result);
     if (!rig.m->native.refused && threshold == 0 && slice > 100)
         assert_true(rig.m->native.units > 0);
     rig_close(&rig);
@@ -103,6 +118,7 @@ static struct result same_in_all_ways(const struct rig_setup *setup)
             assert_string_equal(other.stop.text, first.stop.text);
             assert_memory_equal(&other.state, &first.state, sizeof(first.state));
             assert_memory_equal(other.stats, first.stats, sizeof(first.stats));
+            assert_memory_equal(other.times, first.times, text.n * sizeof(first.times[0]));
         }
     }
     return first;
@@ -172,6 +188,34 @@ static void test_calls(void **state)
     struct result result = same_in_all_ways(&setup);
     assert_int_equal(result.reason, MACHINE_EXIT);
     assert_int_equal(result.state.registers[S0], 144);
+}
+
+/* Likely branches, whose slots are executed only when they are taken. */
+static void test_likely_branches(void **state)
+{
+    const struct rig_setup setup = {.delayed = true};
+
+    (void)state;
+    begin();
+    li(T0, 100);
+    size_t loop = text.n;
+    immediate(12, T0, T1, 3); /* andi $t1, $t0, 3 */
+    branch(20, T1, 0, text.n + 3); /* beql */
+    size_t slot = text.n;
+    addiu(T2, T2, 1);
+    addiu(T3, T3, 1);
+    addiu(T0, T0, -1);
+    branch(21, T0, 0, loop); /* bnel */
+    addiu(T4, T4, 1);
+    leave();
+    const struct result result = same_in_all_ways(&setup);
+    assert_int_equal(result.reason, MACHINE_EXIT);
+    assert_int_equal(result.state.registers[T2], 25);
+    assert_int_equal(result.state.registers[T3], 75);
+    assert_int_equal(result.state.registers[T4], 99);
+    assert_int_equal(result.times[slot], 25);
+    assert_int_equal(result.times[slot + 1], 75);
+    assert_int_equal(result.times[loop], 100);
 }
 
 /* Stores that go up until there is no memory: the fault is in the middle of a hot loop. */
@@ -356,6 +400,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nested_loops),      cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_likely_branches),
         cmocka_unit_test(test_fault_in_loop),     cmocka_unit_test(test_overflow_in_loop),
         cmocka_unit_test(test_code_that_changes), cmocka_unit_test(test_page_ends),
         cmocka_unit_test(test_full),              cmocka_unit_test(test_breakpoint),

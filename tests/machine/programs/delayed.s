@@ -1,6 +1,5 @@
-# Branches with delay slots that the program fills itself: spim -delayed_branches, which
-# knows no other way.
-        .set noreorder
+# Branches with delay slots that the program fills itself: spim -delayed_branches, and
+# mayfly vm --delayed-branches.
         .text
         .globl main
 main:   li $s0, 5
