@@ -395,6 +395,17 @@ static const struct bench_figure figures[] = {
         .operations = 1,
     },
     {
+        .name = "migrate_upgrade",
+        .group = "migration",
+        .unit = "us",
+        .what = "one of 1 GiB is handed over within the host: how long it stands still",
+        .product = &bench_migrate_upgrade,
+        .floor_kvm = &bench_floor_upgrade_small,
+        .floor_soft = &bench_floor_upgrade_small,
+        .rounds = 3,
+        .operations = 1,
+    },
+    {
         .name = "migrate_slowdown",
         .group = "migration",
         .unit = "us",

@@ -87,6 +87,8 @@ extern const struct bench_measure bench_migrate_downtime;
 extern const struct bench_measure bench_migrate_total;
 extern const struct bench_measure bench_migrate_again;
 extern const struct bench_measure bench_migrate_slowdown;
+extern const struct bench_measure bench_migrate_upgrade;
+extern const struct bench_measure bench_floor_upgrade_small;
 extern const struct bench_measure bench_floor_qemu_downtime;
 extern const struct bench_measure bench_floor_socket_copy;
 extern const struct bench_measure bench_floor_migrate_first;
@@ -167,6 +169,7 @@ struct bench_receiver_has {
     const struct bench *bench;
     struct mf_image *image;
     struct mf_snapshot *snapshot;
+    bool handover; /* each migration has a second connection, for memory by descriptor */
 };
 /* Before the caller makes a sandbox: a forked process would keep its VM. `has` NULL: copies. */
 int bench_receiver_start(struct bench_receiver *receiver, const struct bench_receiver_has *has,

@@ -24,12 +24,16 @@
 #define TOTAL_MEMORY_BYTES  (UINT64_C(512) << 20)
 #define TOTAL_TOUCHED_BYTES (UINT64_C(64) << 20)
 #define COPY_BYTES (256u << 10)
+/* migrate_upgrade, and its floor with BENCH_MEMORY_BYTES. */
+#define UPGRADE_MEMORY_BYTES  (UINT64_C(1) << 30)
+#define UPGRADE_TOUCHED_BYTES (UINT64_C(128) << 20)
+#define SMALL_TOUCHED_BYTES   (UINT64_C(16) << 20)
 /* migrate_again: what is in the snapshot, and what the guest has written since. */
 #define AGAIN_PAGES  2048
 #define DIFFER_PAGES 32
 /* migrate_slowdown: such a channel is busy as long as the guest's loop lasts. */
 #define SLOW_BYTES_PER_S (100e6)
-#define WORK_TURNS       UINT64_C(100000000)
+#define WORK_TURNS       UINT64_C(50000000)
 #define WORK_TURNS_SOFT  UINT64_C(1000000)
 
 struct migrate_state {
@@ -109,12 +113,31 @@ static int make_sandbox(struct migrate_state *state, struct mf_sandbox **out, st
     return status;
 }
 
+/* Moves it over a connection; with a handover its memory goes over a second one. */
+static int migrate_over(struct migrate_state *state, int fd, struct mf_sandbox *sandbox,
+                        struct mf_error *err)
+{
+    struct mf_migrate_options options = {.size = sizeof(options)};
+    struct mf_channel_fds fds = {fd, fd};
+    struct mf_channel channel;
+    int memory_fd = -1, status = MF_OK;
+
+    if (state->has.handover)
+        status = bench_receiver_connect(&state->receiver, &memory_fd, err);
+    if (status != MF_OK)
+        return status;
+    options.handover_socket = memory_fd;
+    mf_channel_from_fds(&channel, &fds);
+    state->summary.size = sizeof(state->summary);
+    status = mf_migrate_out(sandbox, &channel, &options, NULL, &state->summary, err);
+    if (memory_fd >= 0)
+        close(memory_fd);
+    return status;
+}
+
 /* Moves a new sandbox away. */
 static int migrate_once(struct migrate_state *state, struct mf_error *err)
 {
-    const struct mf_migrate_options options = {.size = sizeof(options)};
-    struct mf_channel channel;
-    struct mf_channel_fds fds;
     struct mf_sandbox *sandbox;
     int fd, status = make_sandbox(state, &sandbox, err);
 
@@ -122,10 +145,7 @@ static int migrate_once(struct migrate_state *state, struct mf_error *err)
         return status;
     status = bench_receiver_connect(&state->receiver, &fd, err);
     if (status == MF_OK) {
-        fds.read_fd = fds.write_fd = fd;
-        mf_channel_from_fds(&channel, &fds);
-        state->summary.size = sizeof(state->summary);
-        status = mf_migrate_out(sandbox, &channel, &options, NULL, &state->summary, err);
+        status = migrate_over(state, fd, sandbox, err);
         bench_receiver_finish(fd);
     }
     bench_watch(state->bench, sandbox);
@@ -155,6 +175,34 @@ static int downtime_round(void *arg, unsigned operations, double *value, struct 
         *value += (double)state->summary.downtime_ns / 1e3 / operations;
     }
     return status;
+}
+
+/* ---- downtime of a handover within the host, as for mayfly upgrade ---- */
+
+static int open_handover(const struct bench *bench, uint64_t memory, uint64_t touched, void **out,
+                         struct mf_error *err)
+{
+    struct migrate_state *state;
+    int status = open_state(bench, &state, err);
+
+    if (status != MF_OK)
+        return status;
+    state->memory_bytes = memory;
+    state->function = "fill";
+    state->argument = mf_u64(touched / PAGE_BYTES);
+    state->guest.options.flags |= MF_SANDBOX_SHARED_MEMORY;
+    state->has.handover = true;
+    return start_receiver(state, out, err);
+}
+
+static int open_upgrade(const struct bench *bench, void **out, struct mf_error *err)
+{
+    return open_handover(bench, UPGRADE_MEMORY_BYTES, UPGRADE_TOUCHED_BYTES, out, err);
+}
+
+static int open_upgrade_small(const struct bench *bench, void **out, struct mf_error *err)
+{
+    return open_handover(bench, BENCH_MEMORY_BYTES, SMALL_TOUCHED_BYTES, out, err);
 }
 
 /* ---- total time ---- */
@@ -514,6 +562,20 @@ static int undisturbed_round(void *arg, unsigned operations, double *value, stru
 const struct bench_measure bench_migrate_downtime = {
     .name = "mf_migrate_out of an idle sandbox, pause to RUNNING",
     .open = open_idle,
+    .round = downtime_round,
+    .close = migrate_close,
+};
+
+const struct bench_measure bench_migrate_upgrade = {
+    .name = "handover of 1 GiB with 128 MiB in use, pause to RUNNING",
+    .open = open_upgrade,
+    .round = downtime_round,
+    .close = migrate_close,
+};
+
+const struct bench_measure bench_floor_upgrade_small = {
+    .name = "handover of 64 MiB with 16 MiB in use",
+    .open = open_upgrade_small,
     .round = downtime_round,
     .close = migrate_close,
 };

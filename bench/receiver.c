@@ -51,7 +51,7 @@ static struct mf_snapshot *find_snapshot(void *context, const uint8_t digest[MF_
 }
 
 /* What goes wrong here the source tells. */
-static void take_migration(int fd, const struct bench_receiver_has *has)
+static void take_migration(int fd, int memory_fd, const struct bench_receiver_has *has)
 {
     struct mf_channel_fds fds = {fd, fd};
     const struct mf_migrate_in_options options = {
@@ -61,6 +61,7 @@ static void take_migration(int fd, const struct bench_receiver_has *has)
         .find_image = find_image,
         .find_snapshot = find_snapshot,
         .context = (void *)has,
+        .handover_socket = memory_fd,
     };
     struct mf_channel channel;
     struct mf_sandbox *sandbox;
@@ -96,10 +97,15 @@ static void serve(int listener, const struct bench_receiver_has *has)
             continue;
         if (fd < 0)
             return;
-        if (has != NULL)
-            take_migration(fd, has);
-        else
+        if (has != NULL) {
+            int memory_fd = has->handover ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
+
+            take_migration(fd, memory_fd, has);
+            if (memory_fd >= 0)
+                close(memory_fd);
+        } else {
             take_copy(fd);
+        }
         close(fd);
     }
 }

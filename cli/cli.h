@@ -122,7 +122,7 @@ int cmd_upgrade(int argc, char **argv);
     X(KEY, "key", 0, "FILE", "tls: its private key (PEM)")                                         \
     X(CA, "ca", 0, "FILE", "tls: the authority that the other side's is to be of (PEM)")           \
     X(PSK_FILE, "psk-file", 0, "FILE", "tls: instead of them a key that both sides have (hex)")    \
-    X(INSECURE, "insecure", 0, NULL, "allow tcp: beyond this host: anybody can read and change it") \
+    X(INSECURE, "insecure", 0, NULL, "allow tcp: beyond this host, for all to read and change")   \
     X(DOWNTIME_LIMIT, "downtime-limit", 0, "TIME",                                                 \
       "how long the guest may stand still (default 10ms)")                                         \
     X(POSTCOPY, "postcopy", 0, NULL,                                                               \

@@ -125,8 +125,9 @@ static const struct cli_command commands[] = {
         .run = cmd_receive,
         .synopsis = "[OPTION...] --listen ADDR",
         .summary = "Wait for sandboxes that move here, and run them.",
-        .details = "They come by 'mayfly migrate', and are shown by 'mayfly ps'. What they print goes\n"
-                   "to this command's output unless they are followed. Ends on SIGINT or SIGTERM.\n",
+        .details = "They come by 'mayfly migrate', and are shown by 'mayfly ps'. What they print\n"
+                   "goes to this command's output unless they are followed. Ends on SIGINT or\n"
+                   "SIGTERM.\n",
         .options = CLI_OPT_LISTEN | CLI_OPT_MAX | CLI_OPT_MEMORY_LIMIT | CLI_OPT_BACKEND |
                    CLI_OPT_CERT | CLI_OPT_KEY | CLI_OPT_CA | CLI_OPT_PSK_FILE | CLI_OPT_INSECURE |
                    CLI_OPT_JSON | CLI_OPT_HELP,
@@ -136,11 +137,11 @@ static const struct cli_command commands[] = {
         .run = cmd_migrate,
         .synopsis = "[OPTION...] NAME ADDR  or  --cancel NAME",
         .summary = "Move a running sandbox to another process or host.",
-        .details = "ADDR is what 'mayfly receive --listen' there says: unix:PATH, tcp:HOST:PORT or\n"
-                   "tls:HOST:PORT. The guest runs on while it is copied. When anything fails before\n"
-                   "the last step it goes on here; when the last step itself breaks, its state is\n"
-                   "kept in NAME.fallback.mfs, or what --output says. --timeout is for all up to\n"
-                   "the last step (default 60s).\n",
+        .details = "ADDR is what 'mayfly receive --listen' there says: unix:PATH, tcp:HOST:PORT\n"
+                   "or tls:HOST:PORT. The guest runs on while it is copied. When anything fails\n"
+                   "before the last step it goes on here; when the last step itself breaks, its\n"
+                   "state is kept in NAME.fallback.mfs, or what --output says. --timeout is for\n"
+                   "all up to the last step (default 60s).\n",
         .options = CLI_OPT_DOWNTIME_LIMIT | CLI_OPT_TIMEOUT | CLI_OPT_POSTCOPY | CLI_OPT_COMPRESS |
                    CLI_OPT_FOLLOW | CLI_OPT_CANCEL | CLI_OPT_OUTPUT | CLI_OPT_CERT | CLI_OPT_KEY |
                    CLI_OPT_CA | CLI_OPT_PSK_FILE | CLI_OPT_INSECURE | CLI_OPT_JSON | CLI_OPT_HELP,

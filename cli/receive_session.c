@@ -396,8 +396,8 @@ static int accept_offer(void *context, const struct mf_migrate_offer *offer, str
 }
 
 /*
- * The source's give_state; before the commit. A program gets its name now, so that whoever has moved it
- * finds it here at once.
+ * The source's give_state; before the commit. A program gets its name now, so that whoever has
+ * moved it finds it here at once.
  */
 static int take_state(void *context, const void *data, size_t len, struct mf_error *err)
 {
@@ -407,10 +407,10 @@ static int take_state(void *context, const void *data, size_t len, struct mf_err
     size_t console_len = len;
     int status = MF_OK;
 
-    if (vm != NULL) {
+    if (vm != NULL)
         status = moving_split_state(data, len, &console_len, err);
+    if (vm != NULL && status == MF_OK)
         bytes += sizeof(uint32_t);
-    }
     if (status == MF_OK && console_len > 0 && session->has_console)
         status = console_guest_load(&session->console, bytes, console_len, err);
     if (status == MF_OK && vm != NULL)

@@ -12,7 +12,8 @@ struct received_vm;
 
 /*
  * Makes room for one. `console` (may be NULL) has its streams, and must outlive it; without, its
- * output is this process's, or with `to_stderr` its error output, with its name before each line. *out is for receive_vm_destroy.
+ * output is this process's, or with `to_stderr` its error output, with its name before each
+ * line. *out is for receive_vm_destroy.
  */
 int receive_vm_create(struct console_guest *console, bool to_stderr, struct received_vm **out,
                       struct mf_error *err);

@@ -3,9 +3,9 @@
  * control socket, what the process that had it does afterwards, and what the new one does.
  *
  * The new process is a child of the one that had the guest. It takes the guest over as a
- * receiver of a migration does (docs/formats/migration.md), memory by its descriptor; until the commit
- * the old process goes on with it when anything fails, and the child is killed. Afterwards the
- * old one has nothing of the guest left, but stays as long as the child: whoever started it
+ * receiver of a migration does (docs/formats/migration.md), memory by its descriptor; until the
+ * commit the old process goes on with it when anything fails, and the child is killed. Afterwards
+ * the old one has nothing of the guest left, but stays as long as the child: whoever started it
  * waits for it and sends its signals to it. It passes signals on and ends as the child ends. When
  * it is killed itself, the child sees that and ends the guest as SIGTERM does.
  */

@@ -42,7 +42,7 @@ RULES = {
             "machine/isa/isa.h", "machine/host/"),
     "examples": ("include/mayfly/",),
     "bench": ("include/mayfly/",),
-    "tests/integration": ("include/mayfly/",),
+    "tests/integration": ("include/mayfly/", "tests/unit/migrate_table.h"),
     "tests/machine": ("machine/*", "machine/host/", "include/mayfly/"),
     "tests/guests": ("include/mayfly/",),
     "tests/cli": ("include/mayfly/",),

@@ -264,7 +264,8 @@ static const uint8_t *take(struct reader *reader, size_t len)
 
 static int no_parcel(struct mf_error *err, const char *what)
 {
-    return mf_fail(err, MF_E_PEER, "what came with the machine is not what belongs to one: %s", what);
+    return mf_fail(err, MF_E_PEER, "what came with the machine is not what belongs to one: %s",
+                   what);
 }
 
 static int check_head(const struct parcel_head *head, struct mf_error *err)

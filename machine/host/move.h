@@ -35,16 +35,16 @@ void vmm_move_end(struct vmm_machine *machine, bool gone);
 /*
  * Makes a machine without program and sandbox, in *machine and *common, whose terminal says
  * whether lines carry names. `remote`: its streams; NULL: the output of this process. The
- * functions that its sandbox needs are in machine->host, its streams in machine->io. To be given to
- * vmm_machine_close in every case. MF_E_NO_MEMORY.
+ * functions that its sandbox needs are in machine->host, its streams in machine->io. To be
+ * given to vmm_machine_close in every case. MF_E_NO_MEMORY.
  */
 int vmm_move_prepare(struct vmm_machine *machine, struct vmm_common *common,
                      struct vmm_gate *gate, const struct vmm_remote *remote,
                      struct mf_error *err);
 
 /*
- * The `state` of mf_migrate_in_options: reads a parcel that nobody vouches for. MF_E_PEER: it is none.
- * MF_E_NO_MEMORY.
+ * The `state` of mf_migrate_in_options: reads a parcel that nobody vouches for. MF_E_PEER: it
+ * is none. MF_E_REFUSED: of another version. MF_E_NO_MEMORY.
  */
 int vmm_move_receive(struct vmm_machine *machine, const void *data, size_t len,
                      struct mf_error *err);

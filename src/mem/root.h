@@ -69,7 +69,8 @@ void mem_root_clear(struct mem *mem, mf_gpa gpa, uint64_t bytes);
 /*
  * Replaces all contents of guest memory: zeros, and over them the pages of `root`
  * (NULL: none), which `mem` holds from then on. With `copy` nothing of a root that may vanish is
- * mapped, and nothing at all into memory that is shared: it is copied, and not held. On KVM this drops all translations. On failure the contents are undefined.
+ * mapped, and nothing at all into memory that is shared: it is copied, and not held. On KVM this
+ * drops all translations. On failure the contents are undefined.
  */
 int mem_rebase(struct mem *mem, struct mem_root *root, bool copy, struct mf_error *err);
 

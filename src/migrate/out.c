@@ -140,7 +140,7 @@ static int take_options(struct out *out, const struct mf_migrate_options *given)
     if (out->handover)
         o->postcopy = 0;
     if (o->label_len > MF_MIGRATE_LABEL_MAX)
-        return error_set(out->err, MF_E_ARGUMENT, "the label has %zu bytes; at most %u are possible",
+        return error_set(out->err, MF_E_ARGUMENT, "the label has %zu bytes; at most %u fit",
                          o->label_len, MF_MIGRATE_LABEL_MAX);
     return 0;
 }
@@ -314,6 +314,7 @@ static int hand_over(struct out *out)
 {
     struct wire_frame frame;
     uint64_t missing = 0;
+    out->stopped = true;
     int rc = out_progress(out, "stop");
     if (rc == 0 && out->postcopy &&
         out->progress.expected_downtime_ns > out->options.downtime_limit_ns)

@@ -42,6 +42,7 @@ struct out {
     bool paused;      /* the guest stands still for us */
     bool talks;       /* the greeting is over: frames may be sent */
     bool polling;     /* inside of poll_caller: a frame may be half sent */
+    bool stopped;     /* the hand-over has begun: it stays paused, unless that fails */
     bool committed;   /* COMMIT was sent, or tried */
     uint64_t start_ns, paused_ns; /* when it began, when the guest was paused */
     uint64_t harvest_ns;          /* when pages were last collected */

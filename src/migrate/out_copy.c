@@ -40,7 +40,7 @@ static int throttle_to(struct out *out, unsigned percent)
 int out_throttle(struct out *out)
 {
     uint64_t now = limits_now();
-    if (out->progress.throttle == 0 || out->committed)
+    if (out->progress.throttle == 0 || out->stopped)
         return 0;
     if (!out->paused && now - out->turn_ns >= out->run_ns) {
         out->turn_ns = now;
@@ -136,7 +136,7 @@ int out_copy(struct out *out)
             rc = look(out, &npages);
         if (rc != 0 || out->progress.expected_downtime_ns <= goal)
             return rc;
-        /* Going on is for whom nothing else is left: a round in vain costs as long as it lasts. */
+        /* Nothing is held back before a post-copy, and no round is sent in vain. */
         if (out->postcopy && of_little_use(npages, out->progress.pages_sent - before))
             return 0;
         if (out->progress.round > 2 && of_little_use(npages, sent))

@@ -286,6 +286,43 @@ static void test_across(void **state)
     chain_handovers(other_backend, backend, 8);
 }
 
+/* What comes as a stream, before its pages or after them, can be handed over next. */
+static int accept_shared(void *context, const struct mf_migrate_offer *offer,
+                         struct mf_host **host, struct mf_sandbox_options *options,
+                         struct mf_error *err)
+{
+    (void)context;
+    (void)offer;
+    (void)err;
+    *host = make_host();
+    options->backend = backend;
+    options->flags = MF_SANDBOX_SHARED_MEMORY;
+    return 0;
+}
+
+static void test_after_stream(void **state)
+{
+    (void)state;
+    for (int postcopy = 0; postcopy < 2; postcopy++) {
+        struct mf_sandbox *sandbox = create_keeper();
+        struct move move = {.in.accept = accept_shared}, next = {.backend = backend};
+        move.out.postcopy = postcopy;
+        move.out.downtime_limit_ns = postcopy;
+        move_sandbox(sandbox, &move);
+        mf_sandbox_destroy(sandbox);
+        if (postcopy && move.out_rc == MF_E_REFUSED)
+            skip(); /* the host has no userfaultfd for us */
+        if (move.out_rc != 0)
+            fail_msg("%s", move.out_err.message);
+        assert_whole(move.received);
+        hand_over(move.received, &next);
+        must_arrive(&next);
+        mf_sandbox_destroy(move.received);
+        assert_whole(next.received);
+        mf_sandbox_destroy(next.received);
+    }
+}
+
 /* ---- when it cannot be done ---- */
 
 static void test_refused(void **state)
@@ -523,7 +560,8 @@ int main(void)
         cmocka_unit_test(test_snapshots),  cmocka_unit_test(test_idle),
         cmocka_unit_test(test_chain),      cmocka_unit_test(test_across),
         cmocka_unit_test(test_refused),    cmocka_unit_test(test_wrong_descriptors),
-        cmocka_unit_test(test_dirty_free_page), cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_cuts),       cmocka_unit_test(test_dirty_free_page),
+        cmocka_unit_test(test_after_stream),
     };
     int failed = cmocka_run_group_tests_name("handover", tests, NULL, NULL);
     mf_image_close(image);
