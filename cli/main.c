@@ -151,8 +151,9 @@ static const struct cli_command commands[] = {
         .run = cmd_upgrade,
         .synopsis = "[OPTION...] NAME [BINARY]",
         .summary = "Have a running program go on in a newly started mayfly.",
-        .details = "NAME is of 'mayfly run --name'. BINARY is the mayfly to start, by default the\n"
-                   "file that runs it now, which may have been replaced. Its memory is not copied.\n"
+        .details = "NAME is of 'mayfly run --name'. BINARY is the mayfly to start, by default\n"
+                   "the file that runs it now, which may have been replaced. Its memory is not\n"
+                   "copied.\n"
                    "When anything fails it goes on where it is. The older process stays, passes\n"
                    "signals on, and ends as the newer one does.\n",
         .options = CLI_OPT_JSON | CLI_OPT_HELP,

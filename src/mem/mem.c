@@ -129,9 +129,10 @@ void mem_discard(struct mem *mem, mf_gpa gpa, uint64_t bytes)
     }
     /*
      * That fails when the embedding program locked its memory (mlockall), or when there is
-     * no memory to split a page of a file. The pages stay then, and a change of rights takes the translations away instead: of the
-     * whole mapping, since for a part the host could refuse (its limit of mappings),
-     * and with a translation that stays the guest could write to page tables later.
+     * no memory to split a page of a file. The pages stay then, and a change of rights takes
+     * the translations away instead: of the whole mapping, since for a part the host could
+     * refuse (its limit of mappings), and with a translation that stays the guest could write
+     * to page tables later.
      */
     memset(at, 0, bytes);
     mprotect(mem->base, mem->bytes, PROT_READ);
