@@ -312,7 +312,7 @@ static void build_receiver(struct talk *talk, bool postcopy)
     say_hello(talk);
     say(talk, WIRE_WANT, &want, sizeof want);
     say(talk, WIRE_PREPARED, NULL, 0);
-    for (uint64_t round = 1; round < (postcopy ? 4 : 2); round++)
+    for (uint64_t round = 1; round < (postcopy ? 3 : 2); round++)
         say(talk, WIRE_ROUND_DONE, &round, sizeof round);
     say(talk, WIRE_LOADED, NULL, 0);
     say(talk, WIRE_RUNNING, NULL, 0);
