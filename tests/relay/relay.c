@@ -271,7 +271,9 @@ static int exchange(struct relay *relay, bool interrupted, struct mf_error *err)
     if (rc == 0)
         rc = renew_memory(relay, &own);
     if (rc == 0) {
-        other = relay->ops[++relay->turn % 2];
+        /* A guest may stand between its question about a feature and its use: no crossing there. */
+        relay->turn += !interrupted;
+        other = relay->ops[relay->turn % 2];
         rc = rebuild(relay, other, &state, other == now, &next, &own);
         if (other != now && is_refusal(rc, &state, &own)) {
             relay->refusals++;
